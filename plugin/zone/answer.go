@@ -1,0 +1,229 @@
+package zone
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+)
+
+// Record is a record of an answer, or several addresses with one owner. Names
+// with At set stand in the question; see dnswire.Name. It and what it refers to
+// are valid until the walk goes on.
+type Record struct {
+	Section dnswire.Section
+	Type    uint16
+	TTL     uint32
+	Owner   dnswire.Name
+	// OwnerRef, if not 0, says that the owner is the target of the earlier
+	// record with the same TargetRef.
+	OwnerRef, TargetRef int
+
+	Packed       []byte       // A and AAAA: addresses of 4 or 16 octets
+	Target       dnswire.Name // CNAME, NS, PTR, SRV
+	Weight, Port uint16       // SRV; its priority is always 0
+	Text         string       // TXT
+	SOA          dnswire.SOA  // SOA
+}
+
+// Walk calls yield for the records of the answer, section by section, until it
+// returns false, and reports whether it never did.
+func (a *Answer) Walk(yield func(*Record) bool) bool {
+	r := a.record()
+	for i, s := range a.chain {
+		r.Type, r.Target, r.TargetRef = dnswire.TypeCNAME, dnswire.Name{Origin: s.target}, i+1
+		if !yield(r) {
+			return false
+		}
+		r.Owner, r.OwnerRef = r.Target, r.TargetRef
+	}
+	switch a.Outcome {
+	case Success:
+		r.TargetRef = 0
+		return a.walk(r, yield)
+	case Chase:
+		return true
+	}
+	r.Section = dnswire.Authority
+	a.setSOA(r)
+	return yield(r)
+}
+
+// record returns the first record of a walk, with what is still to be filled in.
+func (a *Answer) record() *Record {
+	a.rec = Record{Section: dnswire.Answer, TTL: a.view.opt.TTL, Owner: dnswire.Name{At: dnswire.QuestionName}}
+	return &a.rec
+}
+
+// zone is the origin as the question spells it.
+func (a *Answer) zone() int { return dnswire.QuestionName + a.zoneAt }
+
+// maxSOATTL bounds the TTL of SOA records, not of what they say of negative
+// answers; CoreDNS's limit.
+const maxSOATTL = 300
+
+func (a *Answer) setSOA(r *Record) {
+	r.Type = dnswire.TypeSOA
+	r.TTL = min(a.view.opt.TTL, maxSOATTL)
+	r.Owner = dnswire.Name{At: a.zone()}
+	r.SOA = dnswire.SOA{
+		MName:  dnswire.Name{Labels: nsDNS, At: a.zone()},
+		RName:  dnswire.Name{Labels: hostmaster, At: a.zone()},
+		Serial: a.snap.serial, Refresh: 7200, Retry: 1800, Expire: 86400,
+		Minimum: a.view.opt.TTL,
+	}
+}
+
+var (
+	nsDNS      = []byte("\x02ns\x03dns")
+	hostmaster = []byte("\x0ahostmaster")
+	podLabel   = []byte("\x03pod")
+)
+
+// textTTL is the TTL of dns-version.<zone>: 8 hours, as CoreDNS has it.
+const textTTL = 28800
+
+func (a *Answer) walk(r *Record, yield func(*Record) bool) bool {
+	switch a.has {
+	case hasText:
+		r.Type, r.TTL, r.Text = dnswire.TypeTXT, textTTL, TextVersion
+		return yield(r)
+	case hasSOA:
+		a.setSOA(r)
+		return yield(r)
+	case hasNS:
+		return a.walkNS(r, yield)
+	case hasLocal:
+		return a.walkLocal(r, yield)
+	case hasCNAME:
+		r.Type, r.Target = dnswire.TypeCNAME, dnswire.Name{Origin: a.svc.target}
+		return yield(r)
+	case hasPod:
+		return a.walkPod(r, yield)
+	case hasPTR:
+		return a.walkPTR(r, yield)
+	case hasAddrs:
+		return a.walkAddrs(r, yield)
+	}
+	if a.ofClusterIP() {
+		return a.walkClusterSRV(r, yield)
+	}
+	return a.walkSRV(r, yield)
+}
+
+// walkPod walks the record in a pod's name: its address, or the SRV record to
+// itself that CoreDNS makes of it.
+func (a *Answer) walkPod(r *Record, yield func(*Record) bool) bool {
+	packed := a.pack(a.addr)
+	if a.qtype != dnswire.TypeSRV {
+		r.Type, r.Packed = a.qtype, packed
+		return yield(r)
+	}
+	self := dnswire.Name{
+		Label:  dnswire.AppendLower(a.scratch[:0], a.label),
+		Labels: append(appendLabel(nil, a.namespace.Name), podLabel...),
+		At:     a.zone(),
+	}
+	r.Type, r.Weight, r.Target = dnswire.TypeSRV, weight(a.total), self
+	if !yield(r) {
+		return false
+	}
+	*r = Record{Section: dnswire.Additional, Type: addrType(packed), TTL: r.TTL, Owner: self, Packed: packed}
+	return yield(r)
+}
+
+// walkPTR walks the names of the address a.addr: that of the service whose
+// ClusterIP it is, or those of all endpoints that have it.
+func (a *Answer) walkPTR(r *Record, yield func(*Record) bool) bool {
+	r.Type = dnswire.TypePTR
+	if a.svc != nil {
+		r.Target = dnswire.Name{Labels: a.svc.id.wire, Origin: a.view.primary}
+		return yield(r)
+	}
+	ids := a.snap.ownersOf(a.addr)
+	for i, id := range ids {
+		s := a.snap.serviceByID(id)
+		if s == nil || slices.Contains(ids[:i], id) {
+			continue
+		}
+		a.refs = slices.AppendSeq(a.refs[:0], s.at(a.addr))
+		for j, ref := range a.refs {
+			if slices.ContainsFunc(a.refs[:j], func(o endpointRef) bool {
+				return compareFold(s.nameAt(o), s.nameAt(ref)) == 0
+			}) {
+				continue
+			}
+			r.Target = dnswire.Name{Label: s.appendName(a.scratch[:0], ref), Labels: id.wire, Origin: a.view.primary}
+			if !yield(r) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// walkNS walks the zone's name servers and their addresses.
+func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
+	r.Type = dnswire.TypeNS
+	for i, l := range a.local {
+		if slices.ContainsFunc(a.local[:i], func(o localRecord) bool { return o.id == l.id && o.label == l.label }) {
+			continue
+		}
+		r.Target = a.localName(l)
+		if !yield(r) {
+			return false
+		}
+	}
+	for _, l := range a.local {
+		packed := a.pack(l.addr)
+		*r = Record{Section: dnswire.Additional, Type: addrType(packed), TTL: r.TTL, Owner: a.localName(l), Packed: packed}
+		if !yield(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Answer) localName(l localRecord) dnswire.Name {
+	if l.id == nil {
+		return dnswire.Name{Labels: nsDNS, At: a.zone()}
+	}
+	return dnswire.Name{Label: append(a.scratch[:0], l.label...), Labels: l.id.wire, At: a.zone()}
+}
+
+// walkLocal walks the addresses of ns.dns.
+func (a *Answer) walkLocal(r *Record, yield func(*Record) bool) bool {
+	r.Type = a.qtype
+	for i, l := range a.local {
+		r.Packed = a.pack(l.addr)
+		if addrType(r.Packed) != a.qtype || slices.ContainsFunc(a.local[:i], func(o localRecord) bool { return o.addr == l.addr }) {
+			continue
+		}
+		if !yield(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// pack returns addr as a record has it, in memory of a's that the next call
+// overwrites.
+func (a *Answer) pack(addr netip.Addr) []byte {
+	if addr.Is4() {
+		b := addr.As4()
+		return a.packed[:copy(a.packed[:], b[:])]
+	}
+	a.packed = addr.As16()
+	return a.packed[:]
+}
+
+func addrType(packed []byte) uint16 {
+	if len(packed) == 4 {
+		return dnswire.TypeA
+	}
+	return dnswire.TypeAAAA
+}
+
+// weight returns the weight of each of n SRV records, as CoreDNS has it: an
+// equal share of 100, and at least 1.
+func weight(n int) uint16 { return uint16(max(1, 100/max(1, n))) }

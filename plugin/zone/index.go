@@ -1,0 +1,228 @@
+// Package zone holds a cluster's names and answers questions about them.
+//
+// Vocabulary, smallest to largest:
+//
+//	Object    what Kubernetes says: a Namespace, Service, EndpointSlice or Pod
+//	service   a Service joined with its EndpointSlices and compiled for answering
+//	snapshot  all services and what else is known at one moment; immutable
+//	Index     the published snapshot
+//	Writer    makes the next snapshot from changed objects and publishes it
+//	View      an Index seen through one Corefile stanza: its zones and options
+//	Answer    what a View says to one question; a value that is walked record
+//	          by record to become a *dns.Msg, wire format or a zone transfer
+//
+// The package knows nothing of Kubernetes' types, nor of CoreDNS. Names are in
+// wire format (RFC 1035 §3.1) without compression.
+package zone
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync/atomic"
+)
+
+// Index is what a Writer publishes. Readers take no lock:
+//
+//  1. A reader loads the snapshot, one atomic load, and has names, reverse
+//     entries, serial and synced resources as they stood together.
+//  2. The Writer, holding its lock, copies what it changes, stores the new
+//     snapshot, and then moves the generations of the names it touched.
+//  3. Whatever was derived from a snapshot (a cached negative answer) is good
+//     as long as the generations that it read before the snapshot stand.
+type Index struct {
+	current     atomic.Pointer[snapshot]
+	generations [1 << generationBits]atomic.Uint64
+}
+
+// generationBits sets how many names share a generation: the more names, the
+// more cached negatives one change drops. 8 KB of counters keep an unrelated
+// change from dropping more than one in a thousand.
+const generationBits = 10
+
+// snapshot is immutable once published.
+type snapshot struct {
+	namespaces trie[*Namespace]
+	services   trie[*service]
+	reverse    trie[*owners] // by address
+	pods       trie[*podSet] // by address
+	serial     uint32
+	synced     uint8 // bit r: Resource r
+	objects    [numResources]int
+}
+
+func newIndex() *Index {
+	ix := new(Index)
+	ix.current.Store(new(snapshot))
+	return ix
+}
+
+// Serial returns the serial of the SOA records of zones in the index. It moves
+// forward (RFC 1982) with every change that a zone transfer would show.
+func (ix *Index) Serial() uint32 { return ix.current.Load().serial }
+
+// Synced reports whether every one of rs has been replaced whole at least once.
+func (ix *Index) Synced(rs ...Resource) bool {
+	have := ix.current.Load().synced
+	for _, r := range rs {
+		if have>>r&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Objects returns how many objects of r the index holds.
+func (ix *Index) Objects(r Resource) int { return ix.current.Load().objects[r] }
+
+// ServiceKind returns the kind of the service k, if it is known.
+func (ix *Index) ServiceKind(k Key) (Kind, bool) {
+	wire, ok := serviceName(k)
+	if !ok {
+		return 0, false
+	}
+	labels := wire[:len(wire)-len(svcLabel)]
+	s := ix.current.Load().service(labels, hashName(labels))
+	if s == nil || s.obj == nil {
+		return 0, false
+	}
+	return s.obj.Kind, true
+}
+
+// PodAt returns a pod with the address, if the index follows pods and there is
+// one. Should several share the address, as pods of the host network do, it is
+// any of them.
+func (ix *Index) PodAt(addr netip.Addr) *Pod {
+	if list := ix.current.Load().podsAt(addr.Unmap()); len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+// seed makes hashes differ from process to process, so that nobody can choose
+// names or addresses that collide.
+var seed = maphash.MakeSeed()
+
+func hashName(folded []byte) uint64 { return maphash.Bytes(seed, folded) }
+
+func hashAddr(a netip.Addr) uint64 {
+	b := a.As16()
+	return maphash.Bytes(seed, b[:])
+}
+
+// namespace returns the namespace whose folded wire-format label, and its hash,
+// are given.
+func (s *snapshot) namespace(label []byte, hash uint64) *Namespace {
+	for _, l := range s.namespaces.at(hash) {
+		if string(label[1:]) == l.value.Name {
+			return l.value
+		}
+	}
+	return nil
+}
+
+// service returns the service whose folded labels, its own and its
+// namespace's, are given in wire format, and their hash.
+func (s *snapshot) service(labels []byte, hash uint64) *service {
+	for _, l := range s.services.at(hash) {
+		if string(labels) == string(l.value.id.labels()) {
+			return l.value
+		}
+	}
+	return nil
+}
+
+func (s *snapshot) serviceByID(id *ident) *service {
+	for _, l := range s.services.at(id.hash) {
+		if l.value.id == id {
+			return l.value
+		}
+	}
+	return nil
+}
+
+// ownersOf returns the services that addr may belong to. The caller looks the
+// address up in each, which also tells apart addresses of equal hash.
+func (s *snapshot) ownersOf(addr netip.Addr) []*ident {
+	h := hashAddr(addr)
+	for _, l := range s.reverse.at(h) {
+		if l.hash == h {
+			return l.value.ids
+		}
+	}
+	return nil
+}
+
+func (s *snapshot) podsAt(addr netip.Addr) []*Pod {
+	for _, l := range s.pods.at(hashAddr(addr)) {
+		if l.value.addr == addr {
+			return l.value.pods
+		}
+	}
+	return nil
+}
+
+// ident is a service's identity, stable while the service or slices of it are
+// known.
+type ident struct {
+	Key
+	wire []byte // folded labels of "<service>.<namespace>.svc", without the root
+	hash uint64 // of labels()
+	solo owners // just this service: the owners of nearly every address
+}
+
+const svcLabel = "\x03svc"
+
+// labels returns the service's and the namespace's label.
+func (id *ident) labels() []byte { return id.wire[:len(id.wire)-len(svcLabel)] }
+
+func newIdent(k Key) (*ident, bool) {
+	wire, ok := serviceName(k)
+	if !ok {
+		return nil, false
+	}
+	id := &ident{Key: k, wire: wire}
+	id.hash = hashName(id.labels())
+	id.solo.ids = []*ident{id}
+	return id, true
+}
+
+// serviceName returns the folded labels of <name>.<namespace>.svc. It is false
+// for names that are no labels, which the API server never accepts.
+func serviceName(k Key) ([]byte, bool) {
+	if !isLabel(k.Name) || !isLabel(k.Namespace) {
+		return nil, false
+	}
+	b := make([]byte, 0, len(k.Name)+len(k.Namespace)+2+len(svcLabel))
+	b = appendLabel(b, k.Name)
+	b = appendLabel(b, k.Namespace)
+	return append(b, svcLabel...), true
+}
+
+func isLabel(s string) bool { return len(s) > 0 && len(s) <= 63 }
+
+func appendLabel(dst []byte, s string) []byte {
+	dst = append(dst, byte(len(s)))
+	for i := range len(s) {
+		dst = append(dst, fold(s[i]))
+	}
+	return dst
+}
+
+// fold lowers an ASCII letter (RFC 4343). Applied to a whole name in wire format
+// it leaves length octets alone: they are at most 63, below 'A'.
+func fold(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// owners is the services that an address belongs to, one mention for each
+// ClusterIP or endpoint with that address. Immutable.
+type owners struct{ ids []*ident }
+
+// podSet is the pods with one address. Immutable.
+type podSet struct {
+	addr netip.Addr
+	pods []*Pod
+}

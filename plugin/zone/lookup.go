@@ -1,0 +1,460 @@
+package zone
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+)
+
+// Outcome says what kind of answer an Answer is.
+type Outcome uint8
+
+const (
+	// Success is an answer with records.
+	Success Outcome = iota
+	// NoData is a name that exists, without records of the type asked for.
+	NoData
+	// NameError is a name that does not exist (NXDOMAIN).
+	NameError
+	// Unready is an answer that cannot be given before Answer.Blocked has
+	// synced (SERVFAIL).
+	Unready
+	// Chase is a CNAME chain that leaves the zone: its records are the CNAMEs,
+	// and Answer.Target is to be resolved elsewhere.
+	Chase
+)
+
+// TextVersion is the version of the Kubernetes DNS specification that
+// dns-version.<zone> announces.
+const TextVersion = "1.1.0"
+
+// Answer is what a View says to one question. It is filled in by View.Lookup,
+// which reuses its memory; it refers to the question's name, which must stay
+// as it is while the Answer is in use, and to a snapshot of the index, which
+// holds memory for as long as the Answer does. Not safe for concurrent use.
+type Answer struct {
+	Outcome Outcome
+	Blocked Resource // what Unready waits for
+
+	state
+
+	// Memory for lookups and walks.
+	q       query
+	chain   []*service // ExternalName services passed, first to last
+	local   []localRecord
+	refs    []endpointRef
+	rec     Record
+	scratch [64]byte // the label of the record being walked
+	packed  [16]byte // its address
+}
+
+// state is what an Answer knows of one question.
+type state struct {
+	view   *View
+	snap   *snapshot
+	name   []byte // as asked
+	zoneAt int    // where in name the origin begins
+	qtype  uint16
+
+	has       content
+	svc       *service
+	sel       selector
+	label     []byte     // the pod's, as asked
+	namespace *Namespace // the pod's
+	addr      netip.Addr // the pod's, or the one that a PTR is asked for
+	total     int        // what SRV weights are a share of
+
+	deps  [2]uint64 // hashes whose generations a negative answer depends on
+	stamp uint64    // the sum of their generations before the snapshot was read
+	plain bool      // deps and stamp are all that the answer depends on
+}
+
+// content is where the records of an Answer come from.
+type content uint8
+
+const (
+	nothing  content = iota
+	hasText          // dns-version
+	hasSOA           // the zone's SOA
+	hasNS            // the zone's name servers
+	hasLocal         // ns.dns
+	hasAddrs         // addresses of svc or its endpoints
+	hasSRV           // SRV of svc or its endpoints
+	hasCNAME         // svc's ExternalName
+	hasPod           // the address in a pod's name
+	hasPTR           // the services that addr belongs to
+)
+
+// Lookup answers a question of class IN for name, uncompressed in wire format,
+// and qtype, any type but a zone transfer. It is false if name is in none of
+// v's zones. It allocates nothing unless the answer is about name servers, or
+// longer than the ones before.
+func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
+	q := &a.q
+	if !q.parse(name) {
+		return false
+	}
+	o := v.match(q)
+	if o == nil {
+		return false
+	}
+	a.Outcome, a.Blocked = Success, 0
+	a.state = state{view: v, name: name, zoneAt: q.offset(q.labels - o.labels), qtype: qtype}
+	a.chain, a.local = a.chain[:0], a.local[:0]
+	a.resolve(q, o)
+	if a.Outcome == Chase {
+		a.chase(q, o)
+	}
+	return true
+}
+
+// chase follows an ExternalName as far as the zone reaches. A chain that is a
+// loop, too long, or ends at nothing in the zone answers NODATA, without its
+// CNAMEs, as CoreDNS does.
+func (a *Answer) chase(q *query, o *origin) {
+	for {
+		target := a.svc.target
+		if len(a.chain) > maxChain || isBelow(target, q.name) || slices.ContainsFunc(a.chain, func(s *service) bool {
+			return bytes.Equal(s.target, target)
+		}) {
+			a.Outcome = NoData
+			break
+		}
+		a.chain = append(a.chain, a.svc)
+		q.parse(target)
+		if o.labels > q.labels || !bytes.Equal(q.from(q.labels-o.labels, q.labels), o.wire[:len(o.wire)-1]) {
+			return // Outcome is Chase
+		}
+		if a.resolve(q, o); a.Outcome != Chase {
+			break
+		}
+	}
+	a.plain = false
+	if a.Outcome != Success && a.Outcome != Unready {
+		a.Outcome = NoData
+	}
+	if a.Outcome != Success {
+		a.chain = a.chain[:0]
+	}
+}
+
+// maxChain is how many CNAMEs may come before the last one; CoreDNS's limit.
+const maxChain = 10
+
+// isBelow reports whether name is parent or below it.
+func isBelow(name, parent []byte) bool {
+	for len(name) > len(parent) {
+		name = name[1+name[0]:]
+	}
+	return dnswire.EqualFold(name, parent)
+}
+
+// Target returns the name in wire format, spelled as the service has it, that
+// an answer with the outcome Chase is to be continued at.
+func (a *Answer) Target() []byte { return a.chain[len(a.chain)-1].target }
+
+// resolve finds what q's name, at or below o, has of a.qtype.
+func (a *Answer) resolve(q *query, o *origin) {
+	n := q.labels - o.labels
+	p := q.split(n)
+	addr, reverse := q.reverseAddr()
+	a.depend(&p, addr, reverse)
+	if n == 1 && q.is(0, "\x0bdns-version") { // depends on no resource
+		a.found(hasText, a.qtype == dnswire.TypeTXT)
+		return
+	}
+	if !a.ready(Namespaces) || !a.ready(Services) {
+		return
+	}
+	switch {
+	case n == 0 && a.qtype == dnswire.TypeSOA:
+		a.found(hasSOA, true)
+	case n == 0 && a.qtype == dnswire.TypeNS:
+		a.resolveLocal(hasNS)
+	case n == 2 && q.is(0, "\x02ns") && q.is(1, "\x03dns"):
+		a.resolveLocal(hasLocal)
+	case a.qtype == dnswire.TypeSOA:
+		a.Outcome = NoData // whether or not the name exists, as CoreDNS has it
+	case reverse:
+		a.resolvePTR(addr)
+		if n == 0 && a.Outcome == NameError {
+			a.Outcome = NoData // an origin exists, that of one address too
+		}
+	case p.kind == atEmpty:
+		a.Outcome = NoData
+	case p.kind == atNothing || isReverse(q.folded[:len(q.name)]):
+		a.Outcome = NameError
+	case !a.hasNamespace(&p):
+		a.Outcome = NameError
+	case p.kind == atNamespace:
+		a.found(nothing, false)
+		if p.pod && a.view.opt.Pods == PodsDisabled {
+			a.Outcome = NameError
+		}
+	case p.kind == atPod:
+		a.resolvePod(&p)
+	default:
+		a.resolveService(&p)
+	}
+}
+
+func (a *Answer) hasNamespace(p *parts) bool {
+	a.namespace = a.snap.namespace(p.namespace, a.deps[0])
+	return a.namespace != nil
+}
+
+// depend notes what the answer depends on and then takes the snapshot.
+func (a *Answer) depend(p *parts, addr netip.Addr, reverse bool) {
+	a.deps = [2]uint64{}
+	if p.namespace != nil {
+		a.deps[0] = hashName(p.namespace)
+	}
+	switch {
+	case reverse:
+		a.deps[1] = hashAddr(addr)
+	case p.kind == atPod:
+		if pod, ok := podAddr(p.first); ok {
+			a.addr = pod
+			a.deps[1] = hashAddr(pod)
+		}
+	case p.kind == atService:
+		a.deps[1] = hashName(p.service)
+	}
+	if a.snap == nil { // and not further down a chain
+		a.plain = true
+		a.stamp = a.view.ix.stamp(a.deps)
+		a.snap = a.view.ix.current.Load()
+	}
+}
+
+// stamp returns a number that changes when anything does that deps stand for.
+func (ix *Index) stamp(deps [2]uint64) uint64 {
+	return ix.generation(deps[0]).Load() + ix.generation(deps[1]).Load()
+}
+
+// ready reports whether r has synced, and makes the answer Unready if not.
+func (a *Answer) ready(r Resource) bool {
+	if a.snap.synced>>r&1 == 0 {
+		a.Outcome, a.Blocked = Unready, r
+		return false
+	}
+	return true
+}
+
+// found ends the lookup of a name that exists and has records, of the type
+// asked for or not.
+func (a *Answer) found(has content, ofType bool) {
+	a.has = has
+	a.Outcome = Success
+	if !ofType {
+		a.Outcome = NoData
+	}
+}
+
+func (a *Answer) resolveService(p *parts) {
+	opt := &a.view.opt
+	s := a.snap.service(p.service, a.deps[1])
+	if s == nil || s.obj == nil {
+		a.Outcome = NameError
+		return
+	}
+	a.svc, a.sel = s, p.sel
+	kind := s.obj.Kind
+	if kind == ExternalName {
+		a.resolveExternal()
+		return
+	}
+	ofEndpoints := kind == Headless || len(p.sel.endpoint) > 0
+	if (ofEndpoints || opt.IgnoreEmpty) && !opt.NoEndpoints && !a.ready(EndpointSlices) {
+		return
+	}
+	switch {
+	case kind == ClusterIP && opt.IgnoreEmpty && (opt.NoEndpoints || !s.hasEndpoints()),
+		ofEndpoints && opt.NoEndpoints:
+		a.Outcome = NameError
+		return
+	case ofEndpoints:
+		a.total = a.countEndpoints()
+	default:
+		a.total = a.sel.numMatching(s.obj.Ports) * len(s.obj.ClusterIPs)
+		if len(s.obj.ClusterIPs) == 0 && a.sel.numMatching(s.obj.Ports) > 0 {
+			a.found(nothing, false) // not yet given an address
+			return
+		}
+	}
+	if a.total == 0 {
+		a.Outcome = NameError
+		return
+	}
+	switch a.qtype {
+	case dnswire.TypeA, dnswire.TypeAAAA:
+		a.found(hasAddrs, true)
+	case dnswire.TypeSRV:
+		a.found(hasSRV, true)
+	default:
+		a.found(nothing, false)
+		return
+	}
+	if a.empty() {
+		a.Outcome = NoData
+	}
+}
+
+func (a *Answer) resolveExternal() {
+	if !a.sel.all() || a.svc.target == nil {
+		a.Outcome = NameError
+		return
+	}
+	switch a.qtype {
+	case dnswire.TypeA, dnswire.TypeAAAA:
+		a.Outcome = Chase
+	default:
+		a.found(hasCNAME, a.qtype == dnswire.TypeCNAME)
+	}
+}
+
+// podAddr returns the address that a pod's label spells. Labels with colons, as
+// nobody writes them, CoreDNS takes as well.
+func podAddr(label []byte) (netip.Addr, bool) {
+	if bytes.IndexByte(label, ':') < 0 {
+		return parseDashed(label)
+	}
+	if bytes.IndexByte(label, '.') >= 0 || bytes.IndexByte(label, '%') >= 0 {
+		return netip.Addr{}, false
+	}
+	text := bytes.ReplaceAll(label, []byte("-"), []byte(":"))
+	if bytes.Count(label, []byte("-")) == 3 && !bytes.Contains(label, []byte("--")) {
+		text = bytes.ReplaceAll(label, []byte("-"), []byte("."))
+	}
+	addr, err := netip.ParseAddr(string(text))
+	return addr.Unmap(), err == nil
+}
+
+// resolvePod answers <dashed-ip>.<namespace>.pod. Labels further left are
+// ignored, as CoreDNS does.
+func (a *Answer) resolvePod(p *parts) {
+	a.label = p.first
+	a.total = 1
+	switch a.view.opt.Pods {
+	case PodsDisabled:
+		a.Outcome = NameError
+		return
+	case PodsVerified:
+		if !a.ready(Pods) {
+			return
+		}
+		a.total = 0
+		for _, pod := range a.snap.podsAt(a.addr) {
+			if pod.Namespace == string(p.namespace[1:]) && isCanonical(p.first, a.addr) {
+				a.total++
+			}
+		}
+	}
+	if !a.addr.IsValid() || a.total == 0 {
+		a.Outcome = NameError
+		return
+	}
+	a.found(hasPod, a.qtype == dnswire.TypeSRV ||
+		a.qtype == dnswire.TypeA && a.addr.Is4() || a.qtype == dnswire.TypeAAAA && a.addr.Is6())
+}
+
+// isCanonical reports whether label spells addr as the API server would, with
+// dashes: a verified pod is found by that text alone.
+func isCanonical(label []byte, addr netip.Addr) bool {
+	var b [48]byte
+	text := addr.AppendTo(b[:0])
+	for i, c := range text {
+		if c == '.' || c == ':' {
+			text[i] = '-'
+		}
+	}
+	return dnswire.EqualFold(text, label)
+}
+
+// resolvePTR answers for the name of an address. A ClusterIP wins over
+// endpoints.
+func (a *Answer) resolvePTR(addr netip.Addr) {
+	a.addr = addr
+	for _, id := range a.snap.ownersOf(addr) {
+		if s := a.snap.serviceByID(id); s != nil && s.hasClusterIP(addr) {
+			a.svc = s
+			a.found(hasPTR, a.qtype == dnswire.TypePTR)
+			return
+		}
+	}
+	if !a.view.opt.NoEndpoints {
+		if !a.ready(EndpointSlices) {
+			return
+		}
+		for _, id := range a.snap.ownersOf(addr) {
+			if s := a.snap.serviceByID(id); s != nil && s.hasEndpoint(addr) {
+				a.found(hasPTR, a.qtype == dnswire.TypePTR)
+				return
+			}
+		}
+	}
+	a.Outcome = NameError
+}
+
+// localRecord is an address of a name server: of the service id, of its
+// endpoint of that label, or without a service of ns.dns.
+type localRecord struct {
+	label string
+	id    *ident
+	addr  netip.Addr
+}
+
+// resolveLocal answers with the services that this server is an endpoint of,
+// or, if there are none, with its own addresses.
+func (a *Answer) resolveLocal(has content) {
+	a.plain = false // it depends on every service with an endpoint here
+	if !a.view.opt.NoEndpoints && !a.ready(EndpointSlices) {
+		return
+	}
+	known := false
+	for _, addr := range a.view.local {
+		if a.view.opt.NoEndpoints {
+			break
+		}
+		for _, id := range a.snap.ownersOf(addr) {
+			s := a.snap.serviceByID(id)
+			if s == nil || !s.hasEndpoint(addr) {
+				continue
+			}
+			known = true
+			if s.obj != nil && s.obj.Kind != ExternalName {
+				a.addLocal(s)
+			}
+		}
+	}
+	if !known {
+		for _, addr := range a.view.local {
+			a.local = append(a.local, localRecord{addr: addr})
+		}
+	}
+	any := has == hasNS && len(a.local) > 0
+	for _, l := range a.local {
+		any = any || a.qtype == dnswire.TypeA && l.addr.Is4() || a.qtype == dnswire.TypeAAAA && l.addr.Is6()
+	}
+	a.found(has, any)
+}
+
+func (a *Answer) addLocal(s *service) {
+	add := func(l localRecord) {
+		if !slices.Contains(a.local, l) {
+			a.local = append(a.local, l)
+		}
+	}
+	if s.obj.Kind == ClusterIP {
+		for _, addr := range s.obj.ClusterIPs {
+			add(localRecord{id: s.id, addr: addr})
+		}
+		return
+	}
+	for r := range s.endpoints {
+		addr, _ := netip.AddrFromSlice(s.addrAt(r))
+		add(localRecord{string(s.appendName(nil, r)), s.id, addr})
+	}
+}

@@ -1,0 +1,94 @@
+package zone
+
+import (
+	"errors"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+)
+
+// Renderer writes answers in wire format. The zero value is ready for use; a
+// Renderer is used by one goroutine at a time and keeps memory between uses.
+type Renderer struct {
+	b       dnswire.Builder
+	offsets []int // by TargetRef: where that target stands in the message
+	origin  int   // where the origin of PTR targets stands
+}
+
+// ErrIncomplete is the error for an answer with the outcome Chase: only who has
+// resolved its target can render it.
+var ErrIncomplete = errors.New("zone: the answer's target is still to be resolved")
+
+// rcodes are the response codes of outcomes (RFC 1035 §4.1.1).
+var rcodes = [...]uint8{
+	Success: dnswire.RcodeNoError, NoData: dnswire.RcodeNoError,
+	NameError: dnswire.RcodeNXDomain, Unready: dnswire.RcodeServFail,
+}
+
+// Rcode returns the response code for o; that of Chase is its target's.
+func (o Outcome) Rcode() uint8 {
+	if o == Chase {
+		return dnswire.RcodeNoError
+	}
+	return rcodes[o]
+}
+
+// Append appends the reply to q that says a, for which q.Name was looked up,
+// and returns the extended slice; limit is the number of octets the message
+// may take. What does not fit is left out and TC set (RFC 1035 §4.1.1).
+func (r *Renderer) Append(dst []byte, q *dnswire.Query, a *Answer, limit int) ([]byte, error) {
+	if a.Outcome == Chase {
+		return dst, ErrIncomplete
+	}
+	r.b.Reset(dst, limit, q)
+	r.offsets = r.offsets[:0]
+	r.origin = 0
+	a.Walk(r.record)
+	if q.HasOPT {
+		r.b.OPT(q.UDPSize, q.EDNSReplyFlags(), nil)
+	}
+	return r.b.Finish(a.Outcome.Rcode(), q.ReplyFlags()|dnswire.FlagAA)
+}
+
+// record writes rec; false if it did not fit.
+func (r *Renderer) record(rec *Record) bool {
+	owner := rec.Owner
+	if rec.OwnerRef < len(r.offsets) && r.offsets[rec.OwnerRef] > 0 {
+		owner = dnswire.Name{At: r.offsets[rec.OwnerRef]}
+	}
+	r.b.Section(rec.Section)
+	ok, at := false, 0
+	switch rec.Type {
+	case dnswire.TypeA:
+		return r.b.AddrSet(owner, rec.Type, rec.TTL, rec.Packed) == len(rec.Packed)/4
+	case dnswire.TypeAAAA:
+		return r.b.AddrSet(owner, rec.Type, rec.TTL, rec.Packed) == len(rec.Packed)/16
+	case dnswire.TypeSRV:
+		at, ok = r.b.SRV(owner, rec.TTL, 0, rec.Weight, rec.Port, rec.Target)
+	case dnswire.TypeCNAME:
+		at, ok = r.b.CNAME(owner, rec.TTL, rec.Target)
+	case dnswire.TypeNS:
+		at, ok = r.b.NS(owner, rec.TTL, rec.Target)
+	case dnswire.TypePTR:
+		target := rec.Target
+		if r.origin > 0 {
+			target.At = r.origin
+		}
+		_, ok = r.b.PTR(owner, rec.TTL, target)
+		if r.origin == 0 {
+			r.origin = r.b.Len() - len(target.Origin)
+		}
+	case dnswire.TypeTXT:
+		return r.b.TXT(owner, rec.TTL, rec.Text)
+	case dnswire.TypeSOA:
+		return r.b.SOA(owner, rec.TTL, &rec.SOA)
+	}
+	if ok && rec.TargetRef > 0 {
+		for len(r.offsets) <= rec.TargetRef {
+			r.offsets = append(r.offsets, 0)
+		}
+		if r.offsets[rec.TargetRef] == 0 {
+			r.offsets[rec.TargetRef] = at
+		}
+	}
+	return ok
+}

@@ -1,0 +1,110 @@
+package zone
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+)
+
+// PodMode says which names below pod. are answered.
+type PodMode uint8
+
+// The modes of the Corefile's option pods.
+const (
+	PodsDisabled PodMode = iota // none
+	PodsInsecure                // any that spells an address, whether or not a pod has it
+	PodsVerified                // those of pods in the index
+)
+
+// Options are what a Corefile stanza says about answering.
+type Options struct {
+	// Zones are the origins, fully qualified. At least one is no reverse zone.
+	Zones []string
+	// TTL is the TTL of records, in seconds, and of negative answers.
+	TTL uint32
+	// Pods says which names below pod. exist.
+	Pods PodMode
+	// NoEndpoints answers as if no service had endpoints, and does not wait
+	// for EndpointSlices.
+	NoEndpoints bool
+	// IgnoreEmpty lets ClusterIP services without an endpoint to answer not
+	// exist.
+	IgnoreEmpty bool
+}
+
+// View is an Index seen through one Corefile stanza. It is safe for concurrent
+// use once SetLocalAddrs has been called.
+type View struct {
+	ix      *Index
+	opt     Options
+	origins []*origin // most labels first
+	primary []byte    // the first that is no reverse zone: where PTRs point
+	local   []netip.Addr
+}
+
+// origin is one zone's name.
+type origin struct {
+	wire   []byte // folded
+	labels int
+}
+
+// NewView returns the view of ix with the given options. An error names the
+// zone that is no domain name.
+func NewView(ix *Index, opt Options) (*View, error) {
+	v := &View{ix: ix, opt: opt}
+	for _, z := range opt.Zones {
+		wire, err := dnswire.AppendName(nil, strings.ToLower(z))
+		if err != nil {
+			return nil, fmt.Errorf("zone %q: %w", z, err)
+		}
+		v.origins = append(v.origins, &origin{wire, dnswire.CountLabels(wire)})
+		if v.primary == nil && !isReverse(wire) {
+			v.primary = wire
+		}
+	}
+	if v.primary == nil {
+		return nil, fmt.Errorf("zones %v: none that is not a reverse zone", opt.Zones)
+	}
+	slices.SortStableFunc(v.origins, func(a, b *origin) int { return b.labels - a.labels })
+	return v, nil
+}
+
+// SetLocalAddrs says at which addresses this server is reached. The services
+// with an endpoint among them are the zones' name servers; without any such,
+// ns.dns.<zone> has these addresses.
+func (v *View) SetLocalAddrs(addrs []netip.Addr) { v.local = addrs }
+
+// Index returns the index that v shows.
+func (v *View) Index() *Index { return v.ix }
+
+// Needs returns the resources that answers may depend on.
+func (v *View) Needs() []Resource {
+	rs := []Resource{Namespaces, Services}
+	if !v.opt.NoEndpoints {
+		rs = append(rs, EndpointSlices)
+	}
+	if v.opt.Pods == PodsVerified {
+		rs = append(rs, Pods)
+	}
+	return rs
+}
+
+// match returns the origin with the most labels that q's name is at or below.
+func (v *View) match(q *query) *origin {
+	for _, o := range v.origins {
+		if o.labels <= q.labels && string(q.from(q.labels-o.labels, q.labels)) == string(o.wire[:len(o.wire)-1]) {
+			return o
+		}
+	}
+	return nil
+}
+
+// isReverse reports whether a folded wire-format name is below in-addr.arpa or
+// ip6.arpa.
+func isReverse(wire []byte) bool {
+	s := string(wire)
+	return strings.HasSuffix(s, "\x07in-addr\x04arpa\x00") || strings.HasSuffix(s, "\x03ip6\x04arpa\x00")
+}

@@ -1,0 +1,367 @@
+package zone
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Writer keeps an Index in step with the objects it is given. It is the only
+// one to write to its index; its methods may be called concurrently.
+//
+// # Serials
+//
+// The serial is the low 32 bits of the highest resourceVersion that changed a
+// record, so that replicas following one API server agree on it. Where that
+// would not move the serial forward, it moves by one: when watches of two
+// resources deliver out of order, and after the API server's store was restored
+// from a backup, until resourceVersions have caught up. Objects that have no
+// resourceVersion of their own (manifest files) are given one by their feed
+// that grows with every load. Pods do not move the serial: no zone transfer
+// shows them.
+type Writer struct {
+	mu       sync.Mutex
+	ix       *Index
+	edit     edit
+	version  uint64 // what the serial was made from
+	services map[Key]*serviceState
+	held     [numResources]map[Key]Object // services are in services
+}
+
+// serviceState is a service as its feed knows it: slices may arrive before the
+// service, and stay when it goes.
+type serviceState struct {
+	id       *ident
+	obj      *Service
+	slices   []*EndpointSlice // sorted by name
+	compiled *service         // as last published
+}
+
+// NewWriter returns a Writer of a new Index that holds nothing.
+func NewWriter() *Writer {
+	w := &Writer{ix: newIndex(), services: map[Key]*serviceState{}}
+	for _, r := range []Resource{Namespaces, EndpointSlices, Pods} {
+		w.held[r] = map[Key]Object{}
+	}
+	return w
+}
+
+// Index returns the index that w writes to.
+func (w *Writer) Index() *Index { return w.ix }
+
+// Batch is a set of changes that becomes visible at once.
+type Batch struct {
+	w       *Writer
+	next    snapshot
+	dirty   map[*serviceState]struct{}
+	version uint64 // highest resourceVersion that changed a record, whatever its service is now
+	changed bool   // a record changed
+	touched []uint64
+	all     bool // every answer changed
+	stirred bool // an object came, changed or went
+}
+
+// Update calls fn and then publishes everything that it did to the batch: a
+// reader sees all of it or nothing. The batch is invalid after fn returns.
+func (w *Writer) Update(fn func(*Batch)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.edit++
+	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]struct{}{}}
+	fn(b)
+	b.publish()
+}
+
+// Set adds o, or puts it in the place of the object of its key.
+func (b *Batch) Set(o Object) {
+	old := b.held(o.Resource(), o.ObjectKey())
+	if old != nil && old.sameRecords(o) {
+		return
+	}
+	if old != nil {
+		b.remove(old)
+	}
+	b.add(o)
+}
+
+// Delete takes the object out that r holds under k, if there is one. Version
+// is the resourceVersion of the deletion.
+func (b *Batch) Delete(r Resource, k Key, version uint64) {
+	if old := b.held(r, k); old != nil {
+		b.remove(old)
+		if r != Pods {
+			b.version = max(b.version, version)
+		}
+	}
+}
+
+// Replace makes objects the whole of r and marks r as synced. What was held and
+// is not among them goes; what is held already stays untouched. Version is the
+// resourceVersion of the list.
+func (b *Batch) Replace(r Resource, objects []Object, version uint64) {
+	keep := make(map[Key]struct{}, len(objects))
+	for _, o := range objects {
+		keep[o.ObjectKey()] = struct{}{}
+		b.Set(o)
+	}
+	var gone []Key
+	for k := range b.heldKeys(r) {
+		if _, ok := keep[k]; !ok {
+			gone = append(gone, k)
+		}
+	}
+	for _, k := range gone {
+		b.Delete(r, k, version)
+	}
+	if b.next.synced>>r&1 == 0 {
+		b.next.synced |= 1 << r
+		b.all = true
+	}
+}
+
+func (b *Batch) held(r Resource, k Key) Object {
+	if r != Services {
+		return b.w.held[r][k]
+	}
+	if st := b.w.services[k]; st != nil && st.obj != nil {
+		return st.obj
+	}
+	return nil
+}
+
+func (b *Batch) heldKeys(r Resource) func(func(Key) bool) {
+	return func(yield func(Key) bool) {
+		if r != Services {
+			for k := range b.w.held[r] {
+				if !yield(k) {
+					return
+				}
+			}
+			return
+		}
+		for k, st := range b.w.services {
+			if st.obj != nil && !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// add takes in an object whose key is not held.
+func (b *Batch) add(o Object) {
+	b.stirred = true
+	b.next.objects[o.Resource()]++
+	switch o := o.(type) {
+	case *Namespace:
+		b.w.held[Namespaces][o.ObjectKey()] = o
+		b.setNamespace(o)
+	case *Service:
+		if st := b.state(o.Key); st != nil {
+			st.obj = o
+		}
+	case *EndpointSlice:
+		b.w.held[EndpointSlices][o.Key] = o
+		if st := b.state(Key{o.Namespace, o.Service}); st != nil {
+			i, _ := slices.BinarySearchFunc(st.slices, o.Name, bySliceName)
+			st.slices = slices.Insert(st.slices, i, o)
+		}
+	case *Pod:
+		b.w.held[Pods][o.Key] = o
+		b.eachPodSet(o, func(pods []*Pod) []*Pod { return append(slices.Clip(pods), o) })
+	}
+}
+
+// remove takes out an object that is held.
+func (b *Batch) remove(o Object) {
+	b.stirred = true
+	b.next.objects[o.Resource()]--
+	switch o := o.(type) {
+	case *Namespace:
+		delete(b.w.held[Namespaces], o.ObjectKey())
+		b.deleteNamespace(o)
+	case *Service:
+		if st := b.state(o.Key); st != nil {
+			st.obj = nil
+		}
+	case *EndpointSlice:
+		delete(b.w.held[EndpointSlices], o.Key)
+		if st := b.state(Key{o.Namespace, o.Service}); st != nil {
+			if i, ok := slices.BinarySearchFunc(st.slices, o.Name, bySliceName); ok {
+				st.slices = slices.Delete(st.slices, i, i+1)
+			}
+		}
+	case *Pod:
+		delete(b.w.held[Pods], o.Key)
+		b.eachPodSet(o, func(pods []*Pod) []*Pod {
+			return slices.DeleteFunc(slices.Clone(pods), func(p *Pod) bool { return p.Key == o.Key })
+		})
+	}
+}
+
+func bySliceName(s *EndpointSlice, name string) int {
+	switch {
+	case s.Name < name:
+		return -1
+	case s.Name > name:
+		return 1
+	}
+	return 0
+}
+
+// state returns the state of the service k, to be compiled at the end of the
+// batch. It is nil if k is no DNS name.
+func (b *Batch) state(k Key) *serviceState {
+	st := b.w.services[k]
+	if st == nil {
+		id, ok := newIdent(k)
+		if !ok {
+			return nil
+		}
+		st = &serviceState{id: id}
+		b.w.services[k] = st
+	}
+	b.dirty[st] = struct{}{}
+	return st
+}
+
+func (b *Batch) setNamespace(ns *Namespace) {
+	if !isLabel(ns.Name) {
+		return
+	}
+	label := appendLabel(nil, ns.Name)
+	h := hashName(label)
+	b.next.namespaces.set(b.w.edit, h, ns, func(o *Namespace) bool { return o.Name == ns.Name })
+	b.touch(h, ns.Version)
+}
+
+func (b *Batch) deleteNamespace(ns *Namespace) {
+	h := hashName(appendLabel(nil, ns.Name))
+	b.next.namespaces.remove(b.w.edit, h, func(o *Namespace) bool { return o.Name == ns.Name })
+	b.touch(h, 0)
+}
+
+func (b *Batch) eachPodSet(p *Pod, change func([]*Pod) []*Pod) {
+	for _, addr := range p.Addrs {
+		h := hashAddr(addr)
+		set := &podSet{addr: addr, pods: change(b.next.podsAt(addr))}
+		same := func(o *podSet) bool { return o.addr == addr }
+		if len(set.pods) == 0 {
+			b.next.pods.remove(b.w.edit, h, same)
+		} else {
+			b.next.pods.set(b.w.edit, h, set, same)
+		}
+		b.touched = append(b.touched, h)
+	}
+}
+
+// touch notes that a record changed whose name hashes to h.
+func (b *Batch) touch(h, version uint64) {
+	b.changed = true
+	b.version = max(b.version, version)
+	b.touched = append(b.touched, h)
+}
+
+// publish compiles the services that changed and makes the batch visible.
+func (b *Batch) publish() {
+	if !b.stirred && !b.all {
+		return
+	}
+	for st := range b.dirty {
+		b.compile(st)
+	}
+	w := b.w
+	if b.changed {
+		w.version = max(w.version+1, b.version)
+		b.next.serial = uint32(w.version)
+	}
+	w.ix.current.Store(&b.next)
+	if b.all {
+		for i := range w.ix.generations {
+			w.ix.generations[i].Add(1)
+		}
+		return
+	}
+	for _, h := range b.touched {
+		w.ix.generation(h).Add(1)
+	}
+}
+
+func (b *Batch) compile(st *serviceState) {
+	old := st.compiled
+	st.compiled = compileService(st.id, st.obj, st.slices)
+	if st.compiled == nil {
+		delete(b.w.services, st.id.Key)
+	}
+	if old.sameRecords(st.compiled) {
+		st.compiled = old
+		return
+	}
+	same := func(o *service) bool { return o.id == st.id }
+	if st.compiled == nil {
+		b.next.services.remove(b.w.edit, st.id.hash, same)
+	} else {
+		b.next.services.set(b.w.edit, st.id.hash, st.compiled, same)
+	}
+	b.touch(st.id.hash, st.compiled.version())
+	b.reindex(st.id, old, st.compiled)
+}
+
+// reindex brings the reverse entries from what old gave rise to to what new
+// does.
+func (b *Batch) reindex(id *ident, old, new *service) {
+	var memo ownersMemo
+	diffAddrs(old, new, func(addr netip.Addr, added bool) {
+		h := hashAddr(addr)
+		var before *owners
+		for _, l := range b.next.reverse.at(h) {
+			if l.hash == h {
+				before = l.value
+			}
+		}
+		after := memo.step(before, id, added)
+		any := func(*owners) bool { return true }
+		if after == nil {
+			b.next.reverse.remove(b.w.edit, h, any)
+		} else {
+			b.next.reverse.set(b.w.edit, h, after, any)
+		}
+		b.touched = append(b.touched, h)
+	})
+}
+
+// ownersMemo lets the addresses of a service share the set of their owners,
+// which mostly goes from one same set to another.
+type ownersMemo struct {
+	before, after *owners
+	added, valid  bool
+}
+
+// step returns before with one mention of id more or less; nil is no owner.
+func (m *ownersMemo) step(before *owners, id *ident, added bool) *owners {
+	if m.valid && m.before == before && m.added == added {
+		return m.after
+	}
+	*m = ownersMemo{before: before, added: added, valid: true}
+	switch {
+	case added && before == nil:
+		m.after = &id.solo
+	case added:
+		m.after = &owners{append(slices.Clip(before.ids), id)}
+	case before != nil:
+		ids := slices.Clone(before.ids)
+		if i := slices.Index(ids, id); i >= 0 {
+			ids = slices.Delete(ids, i, i+1)
+		}
+		if len(ids) == 1 {
+			m.after = &ids[0].solo
+		} else if len(ids) > 1 {
+			m.after = &owners{ids}
+		}
+	}
+	return m.after
+}
+
+func (ix *Index) generation(h uint64) *atomic.Uint64 {
+	return &ix.generations[h>>(64-generationBits)]
+}
