@@ -1,0 +1,226 @@
+package kube
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // kubeconfig users that log in so
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/flowcontrol"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+)
+
+// Config says which API server to follow, as whom, and what of it. Configs that
+// differ in nothing but NoEndpoints and Pods share a source.
+//
+// Kubeconfig goes before Endpoint. With neither, the process is in a pod and
+// uses the service account mounted there (environment KUBERNETES_SERVICE_HOST
+// and KUBERNETES_SERVICE_PORT); its token is read again as it is rotated.
+type Config struct {
+	Kubeconfig string // path of a kubeconfig file
+	Context    string // context in it; empty for its current-context
+
+	Endpoint string // URL of the API server, or host:port
+	CertFile string // client certificate for Endpoint; read again when it changes
+	KeyFile  string // its key
+	CAFile   string // CA certificates that Endpoint is verified with; empty for the system's
+
+	QPS   float32 // requests a second; 0 for client-go's 5
+	Burst int     // requests at once above QPS; 0 for client-go's 10
+	// MaxInflight is how many requests may wait for an answer at the same
+	// time; 0 for no limit. A watch counts until its first bytes are back.
+	MaxInflight int
+
+	PodNames bool // endpoints without a hostname are named after their pods
+
+	NoEndpoints bool // do not follow EndpointSlices
+	Pods        bool // follow Pods
+}
+
+// Validate returns what Acquire would find wrong with c, naming the file and
+// option. It reads files, and does not connect.
+func (c Config) Validate() error {
+	_, _, err := c.clients()
+	return err
+}
+
+// resources returns what c wants followed.
+func (c Config) resources() []zone.Resource {
+	rs := []zone.Resource{zone.Namespaces, zone.Services}
+	if !c.NoEndpoints {
+		rs = append(rs, zone.EndpointSlices)
+	}
+	if c.Pods {
+		rs = append(rs, zone.Pods)
+	}
+	return rs
+}
+
+// sourceKey identifies a source. A kubeconfig file that was edited may mean
+// another cluster, so its content is part of it.
+type sourceKey struct {
+	config     Config
+	kubeconfig [sha256.Size]byte
+	manifests  string // paths, if it is a source of manifests
+}
+
+func (c Config) key() (sourceKey, error) {
+	k := sourceKey{config: c}
+	k.config.NoEndpoints, k.config.Pods = false, false
+	if c.Kubeconfig != "" {
+		content, err := os.ReadFile(c.Kubeconfig)
+		if err != nil {
+			return k, fmt.Errorf("kubeconfig: %w", err)
+		}
+		k.kubeconfig = sha256.Sum256(content)
+	}
+	return k, nil
+}
+
+// clients returns a client for the group of each of resources, and the API
+// server's address.
+func (c Config) clients() (*[len(resources)]rest.Interface, string, error) {
+	config, err := c.rest()
+	if err != nil {
+		return nil, "", err
+	}
+	if config.CertFile != "" || config.KeyFile != "" {
+		if _, err := tls.LoadX509KeyPair(config.CertFile, config.KeyFile); err != nil {
+			return nil, "", fmt.Errorf("client certificate %q and key %q: %w", config.CertFile, config.KeyFile, err)
+		}
+	}
+	if config.CAFile != "" {
+		if _, err := cert.NewPool(config.CAFile); err != nil {
+			return nil, "", fmt.Errorf("CA certificate %q: %w", config.CAFile, err)
+		}
+	}
+	config.UserAgent = userAgent()
+	config.ContentType = k8sruntime.ContentTypeProtobuf
+	config.AcceptContentTypes = k8sruntime.ContentTypeProtobuf + "," + k8sruntime.ContentTypeJSON
+	config.NegotiatedSerializer = codecs.WithoutConversion()
+	config.WarningHandler = rest.NoWarnings{} // they are for people who write objects
+	if c.QPS > 0 {
+		config.QPS = c.QPS
+	}
+	if c.Burst > 0 {
+		config.Burst = c.Burst
+	}
+	if c.MaxInflight > 0 {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+			return &inflight{next: next, slots: make(chan struct{}, c.MaxInflight)}
+		})
+	}
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
+	}
+	// One limit for all groups, as a clientset has it.
+	qps, burst := config.QPS, config.Burst
+	if qps == 0 {
+		qps = rest.DefaultQPS
+	}
+	if burst == 0 {
+		burst = rest.DefaultBurst
+	}
+	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(qps, burst)
+
+	groups := map[schema.GroupVersion]rest.Interface{}
+	clients := new([len(resources)]rest.Interface)
+	for i, r := range resources {
+		if groups[r.group] == nil {
+			config.GroupVersion, config.APIPath = &r.group, "/apis"
+			if r.group.Group == "" {
+				config.APIPath = "/api"
+			}
+			groups[r.group], err = rest.RESTClientForConfigAndClient(config, httpClient)
+			if err != nil {
+				return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
+			}
+		}
+		clients[i] = groups[r.group]
+	}
+	return clients, config.Host, nil
+}
+
+// rest returns who and where.
+func (c Config) rest() (*rest.Config, error) {
+	switch {
+	case c.Kubeconfig != "":
+		rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: c.Kubeconfig}
+		file, err := rules.Load()
+		if err != nil {
+			return nil, fmt.Errorf("kubeconfig %q: %w", c.Kubeconfig, err)
+		}
+		// What clientcmd says of these is no help.
+		name := cmp.Or(c.Context, file.CurrentContext)
+		context := file.Contexts[name]
+		switch {
+		case name == "":
+			return nil, fmt.Errorf("kubeconfig %q: it has no current-context, and no context is given", c.Kubeconfig)
+		case context == nil:
+			return nil, fmt.Errorf("kubeconfig %q: context %q does not exist", c.Kubeconfig, name)
+		case file.Clusters[context.Cluster] == nil:
+			return nil, fmt.Errorf("kubeconfig %q: cluster %q of context %q does not exist", c.Kubeconfig, context.Cluster, name)
+		}
+		config, err := clientcmd.NewNonInteractiveClientConfig(*file, name, nil, rules).ClientConfig()
+		if err != nil {
+			return nil, fmt.Errorf("kubeconfig %q, context %q: %w", c.Kubeconfig, name, err)
+		}
+		return config, nil
+	case c.Endpoint != "":
+		return &rest.Config{Host: c.Endpoint, TLSClientConfig: rest.TLSClientConfig{
+			CertFile: c.CertFile, KeyFile: c.KeyFile, CAFile: c.CAFile,
+		}}, nil
+	}
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, fmt.Errorf("neither endpoint nor kubeconfig is given, and using the pod's service account: %w", err)
+	}
+	return config, nil
+}
+
+// userAgent is what API server logs call us.
+func userAgent() string {
+	version, commit := "devel", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v := info.Main.Version; v != "" && v != "(devel)" {
+			version = v
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("clusterdns/%s git_commit:%s (%s/%s/%s)", version, commit, runtime.GOOS, runtime.GOARCH, runtime.Version())
+}
+
+// inflight bounds how many requests are under way. A slot is free again when
+// the header of the answer is there, which for a watch is at once: API servers
+// send it before the first event.
+type inflight struct {
+	next  http.RoundTripper
+	slots chan struct{}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *inflight) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case t.slots <- struct{}{}:
+		defer func() { <-t.slots }()
+		return t.next.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}

@@ -1,0 +1,222 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+)
+
+// Feed is a holder's reference to a source, which it may share with other
+// holders. Its methods may be called concurrently, and until Release.
+type Feed struct {
+	src     *source
+	wanted  []zone.Resource
+	release sync.Once
+}
+
+// source keeps an index in step with an API server or with manifests.
+type source struct {
+	key     sourceKey
+	name    string // the API server's address, or paths of manifests
+	writer  *zone.Writer
+	conv    converter
+	latency atomic.Pointer[LatencyFunc]
+	stores  [len(resources)]atomic.Pointer[store] // nil: not followed
+	clients *[len(resources)]rest.Interface       // nil: manifests
+	ctx     context.Context                       // until the last Release
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	holders int // guarded by sources
+}
+
+// sources is every source of the process that somebody holds.
+var sources = struct {
+	sync.Mutex
+	m map[sourceKey]*source
+}{m: map[sourceKey]*source{}}
+
+// Acquire returns a Feed from the API server that c describes, and starts to
+// follow what c wants of it that is not followed yet. If a source with the same
+// configuration is running, the Feed shares it as it is: its index, and its
+// connections. Resources that a holder asked for are followed until the last
+// holder is gone.
+//
+// It does not wait for the API server; see Feed.WaitSynced. An error names the
+// file, option or context that is wrong.
+func Acquire(c Config) (*Feed, error) {
+	key, err := c.key()
+	if err != nil {
+		return nil, err
+	}
+	return acquire(key, c.resources(), func(s *source) error {
+		s.conv.podNames = c.PodNames
+		s.clients, s.name, err = c.clients()
+		return err
+	})
+}
+
+// acquire returns a Feed from the source of the key, which open prepares if
+// nobody holds it yet.
+func acquire(key sourceKey, wanted []zone.Resource, open func(*source) error) (*Feed, error) {
+	sources.Lock()
+	defer sources.Unlock()
+	s := sources.m[key]
+	if s == nil {
+		s = &source{key: key, writer: zone.NewWriter()}
+		s.ctx, s.cancel = context.WithCancel(context.Background())
+		if err := open(s); err != nil {
+			s.cancel()
+			return nil, err
+		}
+		sources.m[key] = s
+	}
+	s.holders++
+	for _, r := range wanted {
+		s.follow(r)
+	}
+	return &Feed{src: s, wanted: wanted}, nil
+}
+
+// follow makes sure that s has a store for r, and a reflector that fills it.
+func (s *source) follow(r zone.Resource) {
+	if s.stores[r].Load() != nil {
+		return
+	}
+	st := newStore(r, s.writer, &s.conv, &s.latency)
+	s.stores[r].Store(st)
+	if s.clients != nil {
+		f := &reflection{resource: resources[r], client: s.clients[r], store: st}
+		s.running.Go(func() { f.run(s.ctx) })
+	}
+}
+
+// Release ends the holder's use of the feed. With the last holder the source
+// stops, soon after Release has returned, and its index is left to the garbage
+// collector. More calls do nothing.
+func (f *Feed) Release() {
+	f.release.Do(func() {
+		sources.Lock()
+		defer sources.Unlock()
+		if f.src.holders--; f.src.holders == 0 {
+			delete(sources.m, f.src.key)
+			f.src.cancel()
+		}
+	})
+}
+
+// Index returns the index that the feed keeps in step. All holders of a source
+// get the same.
+func (f *Feed) Index() *zone.Index { return f.src.writer.Index() }
+
+// LatencyFunc is told how long it took from a change of endpoints to its
+// publication in the index: Kubernetes' DNS programming latency SLI. Kind is
+// that of the service whose endpoints changed.
+type LatencyFunc func(kind zone.Kind, d time.Duration)
+
+// OnProgrammed has fn called after each EndpointSlice event that is published,
+// if its service is known and its controller wrote when the change happened
+// (annotation endpoints.kubernetes.io/last-change-trigger-time). Initial lists
+// do not count. The time is between two clocks: the controller's and ours. Fn
+// replaces that of every other holder of the source; it must not block, and
+// should belong to the process rather than to the holder.
+func (f *Feed) OnProgrammed(fn LatencyFunc) { f.src.latency.Store(&fn) }
+
+// Status is what is known of one resource of a feed. Counters count from the
+// start of the source.
+type Status struct {
+	Resource zone.Resource
+	Source   string // address of the API server, or paths of manifests
+
+	Synced  bool // the index has had the whole of the resource at least once
+	Objects int  // in the index
+
+	// Watch events, by type. Manifests have none.
+	Added, Modified, Deleted uint64
+	// Lists counts how often the resource was replaced whole: lists of an API
+	// server, loads of manifests.
+	Lists uint64
+	// Ignored counts the objects of other kinds in the last load of manifests,
+	// the same for every resource.
+	Ignored int
+
+	// LastEvent is when a watch event, or a changed load of manifests, was
+	// last published. In a quiet cluster that may be long ago.
+	LastEvent time.Time
+	// LastContact is when the API server was last heard of: an event, a
+	// bookmark, or the answer to a request. API servers send a bookmark about
+	// once a minute on each watch, so a feed that is silent for several
+	// minutes is dead. For manifests it is when the files were last looked at
+	// and found in order. Zero if never.
+	LastContact time.Time
+	// ResourceVersion is up to which the resource is followed, as the API
+	// server spells it; of manifests, the version of their last load.
+	ResourceVersion string
+
+	// LastError is what last went wrong, nil if nothing ever did. It still
+	// does if LastErrorTime is after LastContact.
+	LastError     error
+	LastErrorTime time.Time
+}
+
+// Status returns a Status for each resource that the source follows.
+func (f *Feed) Status() []Status {
+	var all []Status
+	for i := range f.src.stores {
+		if st := f.src.stores[i].Load(); st != nil {
+			status := st.status()
+			status.Source = f.src.name
+			all = append(all, status)
+		}
+	}
+	return all
+}
+
+// WaitSynced waits until the index has the whole of each of rs, or of
+// everything that the holder wanted if rs is empty. If ctx ends first, the
+// error wraps its error, and names the resources that block and what last went
+// wrong with each.
+func (f *Feed) WaitSynced(ctx context.Context, rs ...zone.Resource) error {
+	if len(rs) == 0 {
+		rs = f.wanted
+	}
+	for _, r := range rs {
+		st := f.src.stores[r].Load()
+		if st == nil {
+			return fmt.Errorf("%s of %s are not followed", r, f.src.name)
+		}
+		select {
+		case <-st.synced:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w: %s", f.src.name, context.Cause(ctx), f.blocked(rs))
+		}
+	}
+	return nil
+}
+
+// blocked says which of rs are not synced, and why.
+func (f *Feed) blocked(rs []zone.Resource) string {
+	var why []string
+	for _, r := range rs {
+		st := f.src.stores[r].Load()
+		if st == nil {
+			continue
+		}
+		switch s := st.status(); {
+		case s.Synced:
+		case s.LastError != nil:
+			why = append(why, fmt.Sprintf("%s not synced: %v", r, s.LastError))
+		case s.LastContact.IsZero():
+			why = append(why, fmt.Sprintf("%s not synced: no answer yet", r))
+		default:
+			why = append(why, fmt.Sprintf("%s not synced: list has not ended yet", r))
+		}
+	}
+	return strings.Join(why, "; ")
+}

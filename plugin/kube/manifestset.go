@@ -1,0 +1,218 @@
+package kube
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+)
+
+// manifestSet gathers the values of the objects in files.
+type manifestSet struct {
+	conv    *converter
+	version string // that all objects are given
+	values  [len(resources)][]zone.Object
+	origins map[objectName]origin // of raw objects, whether or not they have values
+	ignored int                   // objects of other kinds
+}
+
+type objectName struct {
+	kind zone.Resource
+	zone.Key
+}
+
+// origin is a place in a file.
+type origin struct {
+	file     string
+	document int // from 1
+	line     int // where the document begins, from 1
+	item     int // of a List, from 1; 0: not in a list
+}
+
+func (o origin) String() string {
+	s := fmt.Sprintf("%s: document %d (line %d)", o.file, o.document, o.line)
+	if o.item > 0 {
+		s += fmt.Sprintf(", item %d", o.item)
+	}
+	return s
+}
+
+func newManifestSet(conv *converter, version uint64) *manifestSet {
+	return &manifestSet{conv: conv, version: fmt.Sprint(version), origins: map[objectName]origin{}}
+}
+
+// complete returns the values for each resource, with the namespaces that are
+// only implied by the objects in them.
+func (m *manifestSet) complete() [len(resources)][]zone.Object {
+	for name := range m.origins {
+		ns := objectName{zone.Namespaces, zone.Key{Name: name.Namespace}}
+		if _, ok := m.origins[ns]; ok || name.kind == zone.Namespaces {
+			continue
+		}
+		m.origins[ns] = m.origins[name]
+		m.add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns.Name}}, zone.Namespaces)
+	}
+	return m.values
+}
+
+// addFile adds the objects in a file. Errors say where in the file.
+func (m *manifestSet) addFile(file string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("manifests: %w", err)
+	}
+	if utilyaml.IsJSONBuffer(content) {
+		return m.addJSON(file, content)
+	}
+	return m.addYAML(file, content)
+}
+
+func (m *manifestSet) addJSON(file string, content []byte) error {
+	in := json.NewDecoder(bytes.NewReader(content))
+	for at := (origin{file: file, document: 1, line: 1}); ; at.document++ {
+		var document json.RawMessage
+		err := in.Decode(&document)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			end := in.InputOffset()
+			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+				end = syntax.Offset
+			}
+			return fmt.Errorf("%s: line %d: %w", at, lines(content[:min(int(end), len(content))])+1, err)
+		}
+		at.line = lines(content[:in.InputOffset()-int64(len(document))]) + 1
+		if err := m.addDocument(at, document); err != nil {
+			return err
+		}
+	}
+}
+
+func (m *manifestSet) addYAML(file string, content []byte) error {
+	in := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
+	at := origin{file: file, document: 1, line: 1}
+	for {
+		document, err := in.Read()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		asJSON, err := yaml.YAMLToJSON(document)
+		if err != nil {
+			// Again, at its place in the file, for the line in the error.
+			_, err = yaml.YAMLToJSON(append(bytes.Repeat([]byte("\n"), at.line-1), document...))
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		// Without an object there is just a separator or a comment.
+		if !bytes.Equal(asJSON, []byte("null")) {
+			if err := m.addDocument(at, asJSON); err != nil {
+				return err
+			}
+			at.document++
+		}
+		at.line += lines(document) + 1 // the separator
+	}
+}
+
+func lines(b []byte) int { return bytes.Count(b, []byte("\n")) }
+
+// addDocument adds the object in document, which is JSON, or the objects if it
+// is a list.
+func (m *manifestSet) addDocument(at origin, document []byte) error {
+	decoded, _, err := codecs.UniversalDeserializer().Decode(document, nil, nil)
+	switch {
+	case runtime.IsNotRegisteredError(err):
+		m.ignored++
+		return nil
+	case runtime.IsMissingKind(err):
+		return fmt.Errorf("%s: kind is missing", at) // err has the whole document
+	case runtime.IsMissingVersion(err):
+		return fmt.Errorf("%s: apiVersion is missing", at)
+	case err != nil:
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	switch decoded := decoded.(type) {
+	case object:
+		return m.addObject(at, decoded)
+	case *corev1.List:
+		for i := range decoded.Items {
+			at.item = i + 1
+			if err := m.addDocument(at, decoded.Items[i].Raw); err != nil {
+				return err
+			}
+			decoded.Items[i].Raw = nil
+		}
+		return nil
+	}
+	if !meta.IsListType(decoded) {
+		m.ignored++ // an option or status of the API itself
+		return nil
+	}
+	return meta.EachListItem(decoded, func(item runtime.Object) error {
+		at.item++
+		return m.addObject(at, item.(object))
+	})
+}
+
+func (m *manifestSet) addObject(at origin, raw object) error {
+	var kind zone.Resource
+	switch raw := raw.(type) {
+	case *corev1.Namespace:
+		kind = zone.Namespaces
+	case *corev1.Service:
+		kind = zone.Services
+		for i := range raw.Spec.Ports {
+			if raw.Spec.Ports[i].Protocol == "" {
+				raw.Spec.Ports[i].Protocol = corev1.ProtocolTCP
+			}
+		}
+	case *discoveryv1.EndpointSlice:
+		kind = zone.EndpointSlices
+		for i := range raw.Ports {
+			if raw.Ports[i].Protocol == nil {
+				tcp := corev1.ProtocolTCP
+				raw.Ports[i].Protocol = &tcp
+			}
+		}
+	case *corev1.Pod:
+		kind = zone.Pods
+	}
+	if raw.GetName() == "" {
+		return fmt.Errorf("%s: metadata.name is missing", at)
+	}
+	if kind == zone.Namespaces {
+		raw.SetNamespace("")
+	} else if raw.GetNamespace() == "" {
+		raw.SetNamespace(metav1.NamespaceDefault)
+	}
+	name := objectName{kind, zone.Key{Namespace: raw.GetNamespace(), Name: raw.GetName()}}
+	if other, ok := m.origins[name]; ok {
+		return fmt.Errorf("%s: %s %s/%s is already in %s", at, kind, name.Namespace, name.Name, other)
+	}
+	m.origins[name] = at
+	m.add(raw, kind)
+	return nil
+}
+
+func (m *manifestSet) add(raw object, kind zone.Resource) {
+	raw.SetResourceVersion(m.version)
+	if v := m.conv.value(raw); v != nil {
+		m.values[kind] = append(m.values[kind], v)
+	}
+}

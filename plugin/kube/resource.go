@@ -1,0 +1,204 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+)
+
+// object is a raw object: one of the types in resources.
+type object interface {
+	runtime.Object
+	metav1.Object
+	Reset()
+	Unmarshal([]byte) error // the protobuf form
+}
+
+// resource says how to ask an API server for the objects of a zone.Resource.
+type resource struct {
+	id     zone.Resource
+	group  schema.GroupVersion
+	new    func() object
+	list   runtime.Object // its type is that of a list
+	fields string         // field selector
+}
+
+// podFields leaves out, on the API server, the pods that answer nothing. As
+// their phase changes, a watch reports them as deleted.
+const podFields = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
+
+// resources has a row for each zone.Resource, at its index.
+var resources = [...]resource{
+	zone.Namespaces: {zone.Namespaces, corev1.SchemeGroupVersion,
+		func() object { return new(corev1.Namespace) }, new(corev1.NamespaceList), ""},
+	zone.Services: {zone.Services, corev1.SchemeGroupVersion,
+		func() object { return new(corev1.Service) }, new(corev1.ServiceList), ""},
+	zone.EndpointSlices: {zone.EndpointSlices, discoveryv1.SchemeGroupVersion,
+		func() object { return new(discoveryv1.EndpointSlice) }, new(discoveryv1.EndpointSliceList), ""},
+	zone.Pods: {zone.Pods, corev1.SchemeGroupVersion,
+		func() object { return new(corev1.Pod) }, new(corev1.PodList), podFields},
+}
+
+// codecs knows the types in resources and no others: client-go's own scheme
+// would link every API group there is.
+var codecs = serializer.NewCodecFactory(func() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, r := range resources {
+		scheme.AddKnownTypes(r.group, r.new(), r.list)
+	}
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, new(corev1.List)) // of manifests
+	for _, group := range []schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion} {
+		metav1.AddToGroupVersion(scheme, group)
+	}
+	return scheme
+}())
+
+// reflection follows one resource of an API server.
+type reflection struct {
+	resource
+	client rest.Interface // of the resource's group
+	store  *store
+}
+
+func (f *reflection) request(options metav1.ListOptions) *rest.Request {
+	options.FieldSelector = f.fields
+	return f.client.Get().Resource(f.id.String()).VersionedParams(&options, metav1.ParameterCodec)
+}
+
+// list is the reflector's way where WatchList is not to be had. The reflector
+// asks for no pages when it knows a resourceVersion, and the API server
+// ignores the limit on its first list (resourceVersion 0): both are answered
+// whole from the watch cache and spare etcd, of which paging by force would
+// make use on API servers before 1.34. So what keeps memory low is not paging
+// but decoding the body as it comes.
+func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	body, err := f.request(options).Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	f.store.contact()
+	l, err := decodeList(body, f.new(), f.store.conv)
+	if err != nil {
+		return nil, err
+	}
+	f.store.contact()
+	return l, nil
+}
+
+func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	options.Watch = true
+	w, err := f.request(options).Watch(ctx)
+	if err == nil {
+		if _, answered := w.(*watch.StreamWatcher); answered {
+			f.store.contact()
+			return w, nil
+		}
+		err = errNoAnswer
+	}
+	// An API server that does not offer WatchList refuses the request. The
+	// reflector lists then, and only that may fail.
+	refused := apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+	if ctx.Err() == nil && !(refused && options.SendInitialEvents != nil) {
+		f.store.fail(err)
+	}
+	return nil, err
+}
+
+// errNoAnswer is a connection that broke, or a load balancer that closed it,
+// before there was an answer. client-go makes an empty watch of that, after
+// which the reflector lists anew. But it is the same as a refused connection,
+// after which the reflector tries to go on where it was.
+var errNoAnswer error = noAnswer{}
+
+type noAnswer struct{}
+
+func (noAnswer) Error() string { return "connection closed before there was an answer" }
+func (noAnswer) Unwrap() error { return syscall.ECONNREFUSED }
+
+// Delays between attempts double from minDelay on and are drawn from
+// [delay, 2×delay).
+//
+// A cluster's DNS serves what it last knew while the API server is away, and
+// what it last knew gets worse by the second, so it should be back within 2 s
+// of the API server: attempts that find nobody, or someone who is just
+// starting, stop doubling at maxAway. That is no burden: the replicas of a
+// cluster DNS are few, a refused connection costs next to nothing, and
+// client-go obeys Retry-After besides. The reflector's own limit of 30 s, which
+// means up to 60 s without changes, is for answers that will not change until
+// somebody does something (a missing permission or resource), and for
+// connections that break right after a costly list.
+const (
+	minDelay = 250 * time.Millisecond
+	maxAway  = time.Second
+	maxDelay = 30 * time.Second
+	// An attempt that lasted this long was in order: doubling starts over.
+	goodAttempt = 10 * time.Second
+)
+
+// retry is the reflector's own delay: it tries a refused watch again, on what
+// it has, without a new list.
+var retry = wait.Backoff{Duration: minDelay, Factor: 2, Steps: 8, Cap: maxAway, Jitter: 1}
+
+// run follows the resource until ctx is done.
+func (f *reflection) run(ctx context.Context) {
+	var silent klog.Logger // logging is up to the owner of the feed
+	ctx = klog.NewContext(ctx, silent)
+	r := cache.NewReflectorWithOptions(
+		&cache.ListWatch{ListWithContextFunc: f.list, WatchFuncWithContext: f.watch},
+		f.new(), f.store,
+		cache.ReflectorOptions{Name: "clusterdns", TypeDescription: f.id.String(), Logger: &silent, Backoff: &retry})
+	delay := minDelay
+	for {
+		start := time.Now()
+		err := r.ListAndWatchWithContext(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			f.store.fail(err)
+		}
+		if time.Since(start) >= goodAttempt {
+			delay = minDelay
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait.Jitter(delay, 1)):
+		}
+		delay = min(2*delay, delayLimit(err))
+	}
+}
+
+// delayLimit returns where doubling stops after an attempt that ended with err,
+// nil being a watch that ended.
+func delayLimit(err error) time.Duration {
+	var answer apierrors.APIStatus
+	if err == nil || errors.As(err, &answer) && !starting(err) {
+		return maxDelay
+	}
+	return maxAway
+}
+
+// starting reports whether err is what an API server says that is not up yet,
+// or too busy.
+func starting(err error) bool {
+	return apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) ||
+		apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
+}

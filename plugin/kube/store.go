@@ -1,0 +1,194 @@
+package kube
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+)
+
+// store takes what a reflector of one resource reports and passes it on to a
+// zone.Writer as values. It keeps nothing but counters.
+//
+// It implements cache.TransformingStore, so that a list that is streamed
+// (WatchList) waits for its end as values, and cache.ReflectorBookmarkStore,
+// because bookmarks, about one a minute, are all that is heard of a quiet
+// cluster. The reflector calls it from one goroutine at a time.
+type store struct {
+	id      zone.Resource
+	writer  *zone.Writer
+	conv    *converter
+	latency *atomic.Pointer[LatencyFunc]
+
+	added, modified, deleted, lists atomic.Uint64
+	lastEvent, lastContact          atomic.Int64 // Unix time in ns; 0: none yet
+	ignored                         atomic.Int64 // of the last load of manifests
+	resourceVersion                 atomic.Pointer[string]
+	failure                         atomic.Pointer[failure]
+	syncOnce                        sync.Once
+	synced                          chan struct{} // closed once replaced whole
+}
+
+var (
+	_ cache.TransformingStore      = (*store)(nil)
+	_ cache.ReflectorBookmarkStore = (*store)(nil)
+	_ cache.ResourceVersionUpdater = (*store)(nil)
+)
+
+type failure struct {
+	err error
+	at  time.Time
+}
+
+func newStore(id zone.Resource, w *zone.Writer, conv *converter, latency *atomic.Pointer[LatencyFunc]) *store {
+	return &store{id: id, writer: w, conv: conv, latency: latency, synced: make(chan struct{})}
+}
+
+// Add takes the object of a watch event.
+func (s *store) Add(raw any) error {
+	s.added.Add(1)
+	s.set(raw.(object))
+	return nil
+}
+
+// Update takes the object of a watch event.
+func (s *store) Update(raw any) error {
+	s.modified.Add(1)
+	s.set(raw.(object))
+	return nil
+}
+
+func (s *store) set(raw object) {
+	v := s.conv.value(raw)
+	if v == nil {
+		s.remove(raw)
+		return
+	}
+	s.writer.Update(func(b *zone.Batch) { b.Set(v) })
+	s.event()
+	if slice, ok := v.(*zone.EndpointSlice); ok {
+		s.observe(raw, slice)
+	}
+}
+
+// Delete takes the object of a watch event: its last state, with the
+// resourceVersion of its deletion.
+func (s *store) Delete(raw any) error {
+	s.deleted.Add(1)
+	s.remove(raw.(object))
+	return nil
+}
+
+func (s *store) remove(raw object) {
+	k := zone.Key{Namespace: raw.GetNamespace(), Name: raw.GetName()}
+	s.writer.Update(func(b *zone.Batch) { b.Delete(s.id, k, version(raw.GetResourceVersion())) })
+	s.event()
+}
+
+// observe reports how long it took from the change that made the controller
+// write raw until now that it is published.
+func (s *store) observe(raw object, slice *zone.EndpointSlice) {
+	report := s.latency.Load()
+	if report == nil {
+		return
+	}
+	since := triggerTime(raw)
+	if since.IsZero() {
+		return
+	}
+	if kind, ok := s.writer.Index().ServiceKind(zone.Key{Namespace: slice.Namespace, Name: slice.Service}); ok {
+		(*report)(kind, time.Since(since))
+	}
+}
+
+// Replace takes a list: values of a WatchList (nil for objects of which nothing
+// is kept), or those that decodeList wrapped for the reflector.
+func (s *store) Replace(list []any, resourceVersion string) error {
+	values := make([]zone.Object, 0, len(list))
+	for _, o := range list {
+		switch o := o.(type) {
+		case listed:
+			values = append(values, o.Object)
+		case zone.Object:
+			values = append(values, o)
+		}
+	}
+	s.writer.Update(func(b *zone.Batch) { b.Replace(s.id, values, version(resourceVersion)) })
+	s.replaced(resourceVersion)
+	return nil
+}
+
+// replaced notes that the Writer has the whole of the resource.
+func (s *store) replaced(resourceVersion string) {
+	s.lists.Add(1)
+	s.UpdateResourceVersion(resourceVersion)
+	s.contact()
+	s.syncOnce.Do(func() { close(s.synced) })
+}
+
+// Transformer returns the conversion for objects that the reflector gathers
+// before a Replace.
+func (s *store) Transformer() cache.TransformFunc {
+	return func(raw any) (any, error) {
+		s.contact()
+		if v := s.conv.value(raw.(object)); v != nil {
+			return v, nil
+		}
+		return nil, nil
+	}
+}
+
+// Bookmark takes a sign of life.
+func (s *store) Bookmark(string) error {
+	s.contact()
+	return nil
+}
+
+// UpdateResourceVersion takes the version up to which the store is current.
+func (s *store) UpdateResourceVersion(v string) { s.resourceVersion.Store(&v) }
+
+// Resync does nothing: there is nobody to tell again.
+func (s *store) Resync() error { return nil }
+
+func (s *store) event() {
+	now := time.Now().UnixNano()
+	s.lastEvent.Store(now)
+	s.lastContact.Store(now)
+}
+
+func (s *store) contact() { s.lastContact.Store(time.Now().UnixNano()) }
+
+func (s *store) fail(err error) { s.failure.Store(&failure{err, time.Now()}) }
+
+// status fills in what the store knows.
+func (s *store) status() Status {
+	st := Status{
+		Resource:    s.id,
+		Synced:      s.writer.Index().Synced(s.id),
+		Objects:     s.writer.Index().Objects(s.id),
+		Added:       s.added.Load(),
+		Modified:    s.modified.Load(),
+		Deleted:     s.deleted.Load(),
+		Lists:       s.lists.Load(),
+		Ignored:     int(s.ignored.Load()),
+		LastEvent:   unixNano(s.lastEvent.Load()),
+		LastContact: unixNano(s.lastContact.Load()),
+	}
+	if v := s.resourceVersion.Load(); v != nil {
+		st.ResourceVersion = *v
+	}
+	if f := s.failure.Load(); f != nil {
+		st.LastError, st.LastErrorTime = f.err, f.at
+	}
+	return st
+}
+
+func unixNano(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
