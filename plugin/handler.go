@@ -1,0 +1,117 @@
+package clusterdns
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/zone"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/upstream"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+// Handler answers the questions of one Corefile stanza. It is a plugin.Handler.
+type Handler struct {
+	Next plugin.Handler
+
+	cfg       *config
+	upstream  *upstream.Upstream
+	search    []string // the search path of /etc/resolv.conf, for autopath
+	negatives *negatives
+
+	// Set when the stanza starts up, before the first query.
+	feed *kube.Feed
+	view *zone.View
+}
+
+// Name implements plugin.Handler. It is the word that the Corefile used, so
+// that what refers to the plugin by name keeps working under the alias.
+func (h *Handler) Name() string { return h.cfg.word }
+
+// Ready implements CoreDNS's ready.Readiness: every feed has synced.
+func (h *Handler) Ready() bool { return h.view.Index().Synced(h.view.Needs()...) }
+
+var answers = sync.Pool{New: func() any { return new(zone.Answer) }}
+
+// ServeDNS implements plugin.Handler.
+func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	m := h.negatives.reply(h.view.Index(), r)
+	if m == nil {
+		var rcode int
+		var err error
+		if m, rcode, err = h.answer(ctx, w, r); m == nil {
+			return rcode, err
+		}
+	}
+	if err := w.WriteMsg(m); err != nil {
+		// The reply is lost, and its sender gone: a response code would only
+		// have the server try to send another.
+		log.Debugf("Writing the reply for %s to %s: %v", r.Question[0].Name, w.RemoteAddr(), err)
+	}
+	return dns.RcodeSuccess, nil
+}
+
+// answer returns the reply to r, or nil and what ServeDNS is to return.
+func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (*dns.Msg, int, error) {
+	q := &r.Question[0]
+	next := func() (*dns.Msg, int, error) {
+		rcode, err := plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
+		return nil, rcode, err
+	}
+	var buf [256]byte
+	n, err := dns.PackDomainName(q.Name, buf[:], 0, nil, false)
+	if err != nil {
+		return next()
+	}
+	name := buf[:n]
+	a := answers.Get().(*zone.Answer)
+	defer answers.Put(a)
+	switch {
+	case !h.view.Lookup(a, name, q.Qtype):
+		return next()
+	case q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR:
+		return nil, dns.RcodeRefused, nil // the plugin transfer, in front of us, does those
+	case a.Outcome == zone.NameError && h.cfg.fall.Through(strings.ToLower(q.Name)):
+		return next()
+	case a.Outcome == zone.Chase:
+		m := h.chase(ctx, w, r, name, a)
+		return m, dns.RcodeServerFailure, nil
+	case a.Outcome == zone.Unready:
+		unreadyResponses.WithLabelValues(a.Blocked.String()).Inc()
+	}
+	m := message(r, name, a)
+	if q.Qtype == dns.TypeSRV {
+		state := request.Request{W: w, Req: r}
+		shortestFirst(m, state.Size())
+	}
+	h.negatives.addReply(r, m, a)
+	return m, 0, nil
+}
+
+// AutoPath implements CoreDNS's autopath.AutoPather: the search path of the pod
+// that asks, if pods are followed and it is one.
+func (h *Handler) AutoPath(state request.Request) []string {
+	origin := plugin.Zones(h.cfg.view.Zones).Matches(state.Name())
+	if origin == "" || h.cfg.view.Pods != zone.PodsVerified {
+		return nil
+	}
+	addr, err := netip.ParseAddr(state.IP())
+	if err != nil {
+		return nil
+	}
+	pod := h.view.Index().PodAt(addr)
+	if pod == nil {
+		return nil
+	}
+	parent := origin
+	if origin == "." {
+		parent = ""
+	}
+	search := []string{pod.Namespace + ".svc." + parent, "svc." + parent, origin}
+	return append(append(search, h.search...), "") // autopath wants an empty last
+}

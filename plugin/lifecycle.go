@@ -1,0 +1,126 @@
+package clusterdns
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/kube"
+
+	"github.com/coredns/caddy"
+)
+
+// claims are the feeds that the process's instances hold, from a handler's
+// start until its instance is gone for good. CoreDNS tells of that in ways that
+// leave gaps, so that whose turn is over is decided here:
+//
+//  1. A handler claims its feed when its instance starts. During a reload the
+//     new instance claims before the old one lets go, so that the feed, shared
+//     by both, never stops.
+//  2. When a reload begins, the claims of the running instance are settled.
+//  3. When it fails, the discarded instance is not told. The running one is,
+//     and gives up every claim that is not settled.
+//  4. When it succeeds, CoreDNS says so (InstanceStartupEvent) and the settled
+//     claims are given up. OnShutdown would be too early to rely on: an error
+//     of another plugin's keeps ours from being called.
+//  5. When the process ends, claims are given up after the servers stopped and
+//     health's lameduck is over (OnFinalShutdown).
+var claims struct {
+	sync.Mutex
+	list []*claimed
+}
+
+type claimed struct {
+	h       *Handler
+	settled bool
+	stop    chan struct{}
+}
+
+// claim acquires h's feed.
+func claim(h *Handler) error {
+	feed, err := h.cfg.acquire()
+	if err != nil {
+		return err
+	}
+	h.feed = feed
+	c := &claimed{h: h, stop: make(chan struct{})}
+	go report(feed, c.stop)
+	claims.Lock()
+	defer claims.Unlock()
+	claims.list = append(claims.list, c)
+	return nil
+}
+
+// giveUp releases the feeds of the claims for which over holds.
+func giveUp(over func(*claimed) bool) {
+	claims.Lock()
+	defer claims.Unlock()
+	claims.list = slices.DeleteFunc(claims.list, func(c *claimed) bool {
+		if !over(c) {
+			return false
+		}
+		close(c.stop)
+		c.h.feed.Release()
+		return true
+	})
+}
+
+func init() {
+	caddy.RegisterEventHook(directive, func(event caddy.EventName, _ any) error {
+		if event == caddy.InstanceStartupEvent {
+			giveUp(func(c *claimed) bool { return c.settled })
+		}
+		return nil
+	})
+}
+
+func registerLifecycle(c *caddy.Controller, h *Handler) {
+	c.OnRestart(func() error {
+		claims.Lock()
+		defer claims.Unlock()
+		for _, c := range claims.list {
+			c.settled = true
+		}
+		return nil
+	})
+	c.OnRestartFailed(func() error {
+		giveUp(func(c *claimed) bool { return !c.settled })
+		return nil
+	})
+	c.OnFinalShutdown(func() error {
+		giveUp(func(c *claimed) bool { return c.h == h })
+		return nil
+	})
+}
+
+// reportInterval is how often report looks: often enough that the log tells of
+// an outage while one still wonders, with nothing to measure against a query.
+const reportInterval = 2 * time.Second
+
+// report logs what goes wrong with a feed, and that it goes right again, once
+// each time, until stop is closed.
+func report(feed *kube.Feed, stop <-chan struct{}) {
+	tick := time.NewTicker(reportInterval)
+	defer tick.Stop()
+	failing := map[string]bool{}
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		for _, s := range feed.Status() {
+			name := s.Resource.String()
+			fails := s.LastError != nil && s.LastErrorTime.After(s.LastContact)
+			switch {
+			case fails && !failing[name] && s.Synced:
+				log.Errorf("Lost %s of %s, answering from what was known at %s: %v", name, s.Source, s.LastContact.Format(time.RFC3339), s.LastError)
+			case fails && !failing[name]:
+				log.Errorf("Cannot get %s of %s, names that depend on them are SERVFAIL: %v", name, s.Source, s.LastError)
+			case !fails && failing[name]:
+				log.Infof("Following %s of %s again", name, s.Source)
+			}
+			failing[name] = fails
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package clusterdns
+
+import (
+	"net"
+	"slices"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+	"github.com/clusterdns/clusterdns/plugin/zone"
+
+	"github.com/miekg/dns"
+)
+
+// message returns the reply to r, whose question's name in wire format is name,
+// that a says: what zone.Renderer writes to the
+// wire, for the plugins in front of ours that look into replies. Names that
+// stand in the question, the zone above all, share its spelling.
+func message(r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
+	m := new(dns.Msg)
+	m.SetRcode(r, int(a.Outcome.Rcode()))
+	m.Authoritative = true
+	b := builder{question: r.Question[0].Name, wire: name}
+	a.Walk(func(rec *zone.Record) bool {
+		switch rec.Section {
+		case dnswire.Authority:
+			m.Ns = b.append(m.Ns, rec)
+		case dnswire.Additional:
+			m.Extra = b.append(m.Extra, rec)
+		default:
+			m.Answer = b.append(m.Answer, rec)
+		}
+		return true
+	})
+	return m
+}
+
+// shortestFirst puts the SRV records and addresses of m in an order in which as
+// many as possible fit, if not all of them fit size octets: CoreDNS cuts a
+// reply off where it is full.
+func shortestFirst(m *dns.Msg, size int) {
+	if len(m.Answer) < 2 || m.Answer[0].Header().Rrtype != dns.TypeSRV || m.Len() <= size {
+		return
+	}
+	slices.SortStableFunc(m.Answer, func(a, b dns.RR) int {
+		return len(a.(*dns.SRV).Target) - len(b.(*dns.SRV).Target)
+	})
+	slices.SortStableFunc(m.Extra, func(a, b dns.RR) int { return dns.Len(a) - dns.Len(b) })
+}
+
+// builder turns records into miekg/dns's.
+type builder struct {
+	question string   // the question's name, in presentation format
+	wire     []byte   // the same in wire format
+	targets  []string // by TargetRef
+	at       int      // the offset last asked of suffix, and what it returned
+	text     string
+}
+
+// append appends the RRs that rec stands for, several if it has several
+// addresses.
+func (b *builder) append(rrs []dns.RR, rec *zone.Record) []dns.RR {
+	hdr := dns.RR_Header{Name: b.owner(rec), Rrtype: rec.Type, Class: dns.ClassINET, Ttl: rec.TTL}
+	switch rec.Type {
+	case dns.TypeA:
+		return appendAddrs(rrs, rec.Packed, net.IPv4len, func(rr *dns.A, ip net.IP) dns.RR {
+			rr.Hdr, rr.A = hdr, ip
+			return rr
+		})
+	case dns.TypeAAAA:
+		return appendAddrs(rrs, rec.Packed, net.IPv6len, func(rr *dns.AAAA, ip net.IP) dns.RR {
+			rr.Hdr, rr.AAAA = hdr, ip
+			return rr
+		})
+	case dns.TypeSRV:
+		return append(rrs, &dns.SRV{Hdr: hdr, Weight: rec.Weight, Port: rec.Port, Target: b.target(rec)})
+	case dns.TypeCNAME:
+		return append(rrs, &dns.CNAME{Hdr: hdr, Target: b.target(rec)})
+	case dns.TypePTR:
+		return append(rrs, &dns.PTR{Hdr: hdr, Ptr: b.target(rec)})
+	case dns.TypeNS:
+		return append(rrs, &dns.NS{Hdr: hdr, Ns: b.target(rec)})
+	case dns.TypeTXT:
+		return append(rrs, &dns.TXT{Hdr: hdr, Txt: []string{rec.Text}})
+	}
+	s := &rec.SOA // the only other type there is
+	return append(rrs, &dns.SOA{
+		Hdr: hdr, Ns: b.name(&s.MName), Mbox: b.name(&s.RName), Serial: s.Serial,
+		Refresh: s.Refresh, Retry: s.Retry, Expire: s.Expire, Minttl: s.Minimum,
+	})
+}
+
+// appendAddrs appends an RR for each address in packed, all of them in one
+// piece of memory.
+func appendAddrs[RR any](rrs []dns.RR, packed []byte, size int, set func(*RR, net.IP) dns.RR) []dns.RR {
+	n := len(packed) / size
+	ips := append(net.IP(nil), packed...)
+	made := make([]RR, n)
+	if rrs == nil {
+		rrs = make([]dns.RR, 0, n)
+	}
+	for i := range made {
+		rrs = append(rrs, set(&made[i], ips[i*size:(i+1)*size:(i+1)*size]))
+	}
+	return rrs
+}
+
+func (b *builder) owner(rec *zone.Record) string {
+	if 0 < rec.OwnerRef && rec.OwnerRef < len(b.targets) && b.targets[rec.OwnerRef] != "" {
+		return b.targets[rec.OwnerRef]
+	}
+	return b.name(&rec.Owner)
+}
+
+func (b *builder) target(rec *zone.Record) string {
+	if rec.TargetRef == 0 {
+		return b.name(&rec.Target)
+	}
+	for len(b.targets) <= rec.TargetRef {
+		b.targets = append(b.targets, "")
+	}
+	if b.targets[rec.TargetRef] == "" {
+		b.targets[rec.TargetRef] = b.name(&rec.Target)
+	}
+	return b.targets[rec.TargetRef]
+}
+
+// name returns n in presentation format.
+func (b *builder) name(n *dnswire.Name) string {
+	if n.At != 0 && len(n.Label)+len(n.Labels) == 0 {
+		return b.suffix(n.At)
+	}
+	var wireBuf [255]byte
+	wire := wireBuf[:0]
+	if len(n.Label) > 0 {
+		wire = append(append(wire, byte(len(n.Label))), n.Label...)
+	}
+	wire = append(wire, n.Labels...)
+	var textBuf [512]byte
+	text := textBuf[:0]
+	if len(wire) > 0 {
+		text = dnswire.AppendNameString(text, wire)
+	}
+	switch {
+	case n.At != 0:
+		if rest := b.suffix(n.At); rest != "." {
+			text = append(text, rest...)
+		}
+	case len(n.Origin) > 1:
+		text = dnswire.AppendNameString(text, n.Origin)
+	case len(text) == 0:
+		return "."
+	}
+	return string(text)
+}
+
+// suffix returns the part of the question's name that stands at the offset at
+// of a message.
+func (b *builder) suffix(at int) string {
+	if at == b.at {
+		return b.text
+	}
+	b.at, b.text = at, b.question
+	for wire := b.wire; len(b.wire)-len(wire) < at-dnswire.QuestionName; {
+		wire = wire[1+wire[0]:]
+		i, end := dns.NextLabel(b.text, 0)
+		if end {
+			b.text = "."
+			break
+		}
+		b.text = b.text[i:]
+	}
+	return b.text
+}

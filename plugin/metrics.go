@@ -1,0 +1,198 @@
+package clusterdns
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/zone"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/metrics"
+)
+
+// Metrics that CoreDNS's kubernetes plugin has, under its names, so that
+// dashboards and alerts keep working.
+var (
+	programmingLatency = register(prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "dns_programming_duration_seconds",
+		Help:                        "Histogram of the time (in seconds) it took to program a dns instance.",
+		Buckets:                     prometheus.ExponentialBuckets(0.001, 2, 20), // 1 ms to about 17 minutes
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"service_kind"}))
+	requestDuration = register(prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "rest_client_request_duration_seconds",
+		Help:                        "Request latency in seconds. Broken down by verb and host.",
+		Buckets:                     prometheus.DefBuckets,
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"verb", "host"}))
+	rateLimiterDuration = register(prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "rest_client_rate_limiter_duration_seconds",
+		Help:                        "Client side rate limiter latency in seconds. Broken down by verb and host.",
+		Buckets:                     prometheus.DefBuckets,
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"verb", "host"}))
+	requests = register(prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "rest_client_requests_total",
+		Help: "Number of HTTP requests, partitioned by status code, method, and host.",
+	}, []string{"code", "method", "host"}))
+)
+
+// unreadyResponses counts SERVFAILs for want of a resource.
+var unreadyResponses = register(prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: plugin.Namespace, Subsystem: directive, Name: "unready_responses_total",
+	Help: "Number of SERVFAIL responses given because the resource had not synced.",
+}, []string{"resource"}))
+
+// register registers c with Prometheus, or returns what is registered in its
+// place: a build with CoreDNS's own kubernetes plugin has its metrics already.
+func register[C prometheus.Collector](c C) C {
+	err := prometheus.Register(c)
+	var before prometheus.AlreadyRegisteredError
+	if errors.As(err, &before) {
+		if c, ok := before.ExistingCollector.(C); ok {
+			return c
+		}
+	}
+	if err != nil {
+		panic(err) // a name or label of the tables here is wrong
+	}
+	return c
+}
+
+func init() {
+	metrics.Register(metrics.RegisterOpts{
+		RequestLatency:     latency{requestDuration},
+		RateLimiterLatency: latency{rateLimiterDuration},
+		RequestResult:      result{requests},
+	})
+	register(feedCollector{})
+}
+
+// latency and result adapt Prometheus metrics to client-go's interfaces.
+type latency struct{ *prometheus.HistogramVec }
+
+func (l latency) Observe(_ context.Context, verb string, u url.URL, d time.Duration) {
+	l.WithLabelValues(verb, strings.ToValidUTF8(u.Host, "\uFFFD")).Observe(d.Seconds())
+}
+
+type result struct{ *prometheus.CounterVec }
+
+func (r result) Increment(_ context.Context, code, method, host string) {
+	r.WithLabelValues(code, method, strings.ToValidUTF8(host, "\uFFFD")).Inc()
+}
+
+func observeProgrammed(kind zone.Kind, d time.Duration) {
+	label := "cluster_ip"
+	if kind == zone.Headless {
+		label = "headless_with_selector"
+	}
+	programmingLatency.WithLabelValues(label).Observe(d.Seconds())
+}
+
+// feedCollector reads the state of every feed in use, and of the negative
+// caches, when Prometheus asks.
+type feedCollector struct{}
+
+// feedMetric is a metric that each resource of each feed has.
+type feedMetric struct {
+	desc  *prometheus.Desc
+	typ   prometheus.ValueType
+	value func(kube.Status) float64
+	label string // of a second kind, if it has one
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, directive, name), help, labels, nil)
+}
+
+var feedLabels = []string{"source", "resource"}
+
+var eventsDesc = desc("events_total", "Number of watch events applied to the index.", "source", "resource", "type")
+
+var feedMetrics = []feedMetric{
+	{desc("objects", "Number of objects in the index.", feedLabels...), prometheus.GaugeValue,
+		func(s kube.Status) float64 { return float64(s.Objects) }, ""},
+	{desc("synced", "Whether the index has had the whole of the resource.", feedLabels...), prometheus.GaugeValue,
+		func(s kube.Status) float64 {
+			if s.Synced {
+				return 1
+			}
+			return 0
+		}, ""},
+	{desc("lists_total", "Number of times the resource was listed or loaded whole.", feedLabels...), prometheus.CounterValue,
+		func(s kube.Status) float64 { return float64(s.Lists) }, ""},
+	{desc("resource_version", "The resourceVersion up to which the resource is followed.", feedLabels...), prometheus.GaugeValue,
+		func(s kube.Status) float64 {
+			v, _ := strconv.ParseFloat(s.ResourceVersion, 64) // 0 before the first list
+			return v
+		}, ""},
+	{desc("last_event_timestamp_seconds", "When the resource last changed, in Unix time; 0 for never.", feedLabels...), prometheus.GaugeValue,
+		func(s kube.Status) float64 { return unixSeconds(s.LastEvent) }, ""},
+	{desc("last_contact_timestamp_seconds", "When the feed last heard of its source, bookmarks included, in Unix time; 0 for never.", feedLabels...), prometheus.GaugeValue,
+		func(s kube.Status) float64 { return unixSeconds(s.LastContact) }, ""},
+	{eventsDesc, prometheus.CounterValue, func(s kube.Status) float64 { return float64(s.Added) }, "added"},
+	{eventsDesc, prometheus.CounterValue, func(s kube.Status) float64 { return float64(s.Modified) }, "modified"},
+	{eventsDesc, prometheus.CounterValue, func(s kube.Status) float64 { return float64(s.Deleted) }, "deleted"},
+}
+
+var (
+	serialDesc  = desc("serial", "The serial of SOA records.", "source")
+	hitsDesc    = desc("negative_cache_hits_total", "Number of negative answers taken from the cache.")
+	missesDesc  = desc("negative_cache_misses_total", "Number of questions to which the cache held no negative answer.")
+	invalidDesc = desc("negative_cache_invalidations_total", "Number of cached negative answers found to hold no longer.")
+	entriesDesc = desc("negative_cache_entries", "Number of negative answers in the cache.")
+)
+
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+// Describe implements prometheus.Collector.
+func (feedCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range feedMetrics {
+		ch <- m.desc
+	}
+	for _, d := range []*prometheus.Desc{serialDesc, hitsDesc, missesDesc, invalidDesc, entriesDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (feedCollector) Collect(ch chan<- prometheus.Metric) {
+	claims.Lock()
+	defer claims.Unlock()
+	var negative zone.NegativeStats
+	seen := map[string]bool{} // sources
+	for _, c := range claims.list {
+		negative.Add(c.h.negatives.stats())
+		all := c.h.feed.Status()
+		if len(all) == 0 || seen[all[0].Source] {
+			continue
+		}
+		source := all[0].Source
+		seen[source] = true
+		for _, s := range all {
+			for _, m := range feedMetrics {
+				labels := []string{s.Source, s.Resource.String()}
+				if m.label != "" {
+					labels = append(labels, m.label)
+				}
+				ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(s), labels...)
+			}
+		}
+		ch <- prometheus.MustNewConstMetric(serialDesc, prometheus.GaugeValue, float64(c.h.feed.Index().Serial()), source)
+	}
+	ch <- prometheus.MustNewConstMetric(hitsDesc, prometheus.CounterValue, float64(negative.Hits))
+	ch <- prometheus.MustNewConstMetric(missesDesc, prometheus.CounterValue, float64(negative.Misses))
+	ch <- prometheus.MustNewConstMetric(invalidDesc, prometheus.CounterValue, float64(negative.Invalidations))
+	ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(negative.Size))
+}

@@ -1,0 +1,234 @@
+package clusterdns
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/zone"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/fall"
+)
+
+// config is what a stanza of the Corefile says.
+type config struct {
+	word           string // the directive as written: clusterdns or kubernetes
+	where          string // file and line of the directive, for errors that show later
+	view           zone.Options
+	feed           kube.Config
+	manifests      []string
+	fall           fall.F
+	startupTimeout time.Duration
+	negativeCache  int // entries; 0 is off
+}
+
+// Defaults, those of the options that CoreDNS's kubernetes has are its own.
+const (
+	defaultTTL            = 5
+	maxTTL                = 3600
+	defaultStartupTimeout = 5 * time.Second
+	defaultNegativeCache  = 4096
+)
+
+// option is one word inside the stanza.
+type option struct {
+	name     string
+	usage    string // of its arguments
+	min, max int    // how many there may be; max -1 is no limit
+	set      func(cfg *config, args []string) error
+}
+
+// options is every option of the stanza. Those that CoreDNS 1.15's kubernetes
+// plugin has mean what they mean there.
+var options = []option{
+	{"apiserver_burst", "COUNT", 1, 1, func(cfg *config, args []string) (err error) {
+		cfg.feed.Burst, err = atLeastZero(args[0])
+		return err
+	}},
+	{"apiserver_max_inflight", "COUNT", 1, 1, func(cfg *config, args []string) (err error) {
+		cfg.feed.MaxInflight, err = atLeastZero(args[0])
+		return err
+	}},
+	{"apiserver_qps", "RATE", 1, 1, func(cfg *config, args []string) error {
+		qps, err := strconv.ParseFloat(args[0], 32)
+		if err != nil || !(qps >= 0) {
+			return fmt.Errorf("%q is no number from 0", args[0])
+		}
+		cfg.feed.QPS = float32(qps)
+		return nil
+	}},
+	{"endpoint", "URL", 1, -1, func(cfg *config, args []string) error {
+		if len(args) > 1 {
+			log.Warningf("Option endpoint: only the first of %v is used", args)
+		}
+		cfg.feed.Endpoint = args[0]
+		return nil
+	}},
+	{"endpoint_pod_names", "", 0, 0, func(cfg *config, _ []string) error {
+		cfg.feed.PodNames = true
+		return nil
+	}},
+	{"fallthrough", "[ZONES...]", 0, -1, func(cfg *config, args []string) error {
+		cfg.fall.SetZonesFromArgs(args)
+		return nil
+	}},
+	{"ignore", "empty_service", 1, 1, func(cfg *config, args []string) error {
+		if args[0] != "empty_service" {
+			return fmt.Errorf("%q is not empty_service", args[0])
+		}
+		cfg.view.IgnoreEmpty = true
+		return nil
+	}},
+	{"kubeconfig", "FILE [CONTEXT]", 1, 2, func(cfg *config, args []string) error {
+		cfg.feed.Kubeconfig = args[0]
+		if len(args) == 2 {
+			cfg.feed.Context = args[1]
+		}
+		return nil
+	}},
+	{"manifests", "PATH...", 1, -1, func(cfg *config, args []string) error {
+		cfg.manifests = append(cfg.manifests, args...)
+		return nil
+	}},
+	{"negative_cache", "SIZE|off", 1, 1, func(cfg *config, args []string) error {
+		if args[0] == "off" {
+			cfg.negativeCache = 0
+			return nil
+		}
+		n, err := strconv.Atoi(args[0])
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is neither off nor a number of entries from 1", args[0])
+		}
+		cfg.negativeCache = n
+		return nil
+	}},
+	{"noendpoints", "", 0, 0, func(cfg *config, _ []string) error {
+		cfg.view.NoEndpoints = true
+		return nil
+	}},
+	{"pods", "disabled|insecure|verified", 1, 1, func(cfg *config, args []string) error {
+		mode, ok := map[string]zone.PodMode{
+			"disabled": zone.PodsDisabled, "insecure": zone.PodsInsecure, "verified": zone.PodsVerified,
+		}[args[0]]
+		if !ok {
+			return fmt.Errorf("%q is none of disabled, insecure and verified", args[0])
+		}
+		cfg.view.Pods = mode
+		return nil
+	}},
+	{"startup_timeout", "DURATION", 1, 1, func(cfg *config, args []string) error {
+		d, err := time.ParseDuration(args[0])
+		if err != nil || d < 0 {
+			return fmt.Errorf("%q is no duration such as 5s", args[0])
+		}
+		cfg.startupTimeout = d
+		return nil
+	}},
+	{"tls", "CERT KEY CACERT", 3, 3, func(cfg *config, args []string) error {
+		cfg.feed.CertFile, cfg.feed.KeyFile, cfg.feed.CAFile = args[0], args[1], args[2]
+		return nil
+	}},
+	{"ttl", "SECONDS", 1, 1, func(cfg *config, args []string) error {
+		n, err := strconv.Atoi(args[0])
+		if err != nil || n < 0 || n > maxTTL {
+			return fmt.Errorf("%q is no number of seconds from 0 to %d", args[0], maxTTL)
+		}
+		cfg.view.TTL = uint32(n)
+		return nil
+	}},
+}
+
+func atLeastZero(arg string) (int, error) {
+	n, err := strconv.Atoi(arg)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is no whole number from 0", arg)
+	}
+	return n, nil
+}
+
+// parse reads a stanza. Its errors name file, line and value.
+func parse(c *caddy.Controller) (*config, error) {
+	c.Next()
+	cfg := &config{
+		word:           c.Val(),
+		where:          fmt.Sprintf("%s:%d", c.File(), c.Line()),
+		view:           zone.Options{TTL: defaultTTL},
+		startupTimeout: defaultStartupTimeout,
+		negativeCache:  defaultNegativeCache,
+	}
+	args := c.RemainingArgs()
+	cfg.view.Zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
+	if _, err := zone.NewView(zone.NewWriter().Index(), cfg.view); err != nil {
+		return nil, c.Errf("%v", err)
+	}
+	for c.NextBlock() {
+		if err := parseOption(c, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if c.Next() {
+		return nil, c.Errf("a second %s in one server block", c.Val())
+	}
+	f := &cfg.feed
+	if len(cfg.manifests) > 0 && (f.Endpoint != "" || f.Kubeconfig != "") {
+		return nil, c.Err("manifests stands in the place of an API server: use it without endpoint and kubeconfig")
+	}
+	return cfg, nil
+}
+
+func parseOption(c *caddy.Controller, cfg *config) error {
+	name := c.Val()
+	args := c.RemainingArgs()
+	for _, o := range options {
+		if o.name != name {
+			continue
+		}
+		if len(args) < o.min || o.max >= 0 && len(args) > o.max {
+			return c.Errf("%s takes %q, not %q", name, o.usage, strings.Join(args, " "))
+		}
+		if err := o.set(cfg, args); err != nil {
+			return c.Errf("%s: %v", name, err)
+		}
+		return nil
+	}
+	return c.Errf("unknown option %q%s", name, suggestion(name))
+}
+
+// suggestion names the option that was probably meant by name.
+func suggestion(name string) string {
+	best, distance := "", 1+len(name)/2
+	for _, o := range options {
+		if d := editDistance(name, o.name); d < distance {
+			best, distance = o.name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// editDistance returns the number of characters to insert, delete or replace
+// that makes b of a (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,143 @@
+// Package clusterdns is the CoreDNS plugin of that name: a cluster DNS for
+// Kubernetes. It reads the Corefile's stanza and joins the index of package
+// zone, which package kube keeps in step with an API server, to CoreDNS's
+// plugin chain.
+package clusterdns
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/zone"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/coredns/coredns/plugin/pkg/upstream"
+	"github.com/go-logr/logr"
+	"github.com/miekg/dns"
+	"k8s.io/klog/v2"
+)
+
+const directive = "clusterdns"
+
+var log = clog.NewWithPlugin(directive)
+
+func init() {
+	plugin.Register(directive, Setup)
+	// Here and not in Setup, because a reload must not race with client-go's
+	// goroutines for it.
+	klog.SetLogger(logr.New(clientLog{}))
+}
+
+// Setup is the caddy.SetupFunc of the directive clusterdns. A binary without
+// CoreDNS's kubernetes plugin can register it for the word kubernetes as well.
+func Setup(c *caddy.Controller) error {
+	cfg, err := parse(c)
+	if err != nil {
+		return plugin.Error(directive, err)
+	}
+	// The two words are one plugin: it would stand in its own way.
+	block := blockKey(c.ServerBlockIndex)
+	if other := c.Get(block); other != nil {
+		return plugin.Error(cfg.word, fmt.Errorf("%s: the server block has it already, as %s", cfg.where, other))
+	}
+	c.Set(block, cfg.word)
+
+	h := &Handler{cfg: cfg, upstream: upstream.New(), negatives: newNegatives(cfg.negativeCache)}
+	if rc, err := dns.ClientConfigFromFile("/etc/resolv.conf"); err == nil {
+		plugin.Zones(rc.Search).Normalize()
+		h.search = rc.Search
+	}
+	server := dnsserver.GetConfig(c)
+	c.OnStartup(func() error {
+		if err := h.start(localAddrs(server.ListenHosts)); err != nil {
+			return plugin.Error(cfg.word, fmt.Errorf("%s: %w", cfg.where, err))
+		}
+		return nil
+	})
+	registerLifecycle(c, h)
+	server.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		h.Next = next
+		return h
+	})
+	return nil
+}
+
+// blockKey is the key in an instance's storage of the word by which a server
+// block asked for this plugin.
+type blockKey int
+
+// start takes hold of the feed and waits for it, for no longer than
+// startup_timeout: a server that answers SERVFAIL to some is better than none.
+func (h *Handler) start(local []netip.Addr) (err error) {
+	if err := claim(h); err != nil {
+		return err
+	}
+	if h.view, err = zone.NewView(h.feed.Index(), h.cfg.view); err != nil {
+		return err
+	}
+	h.view.SetLocalAddrs(local)
+	h.feed.OnProgrammed(observeProgrammed)
+
+	ctx, cancel := context.WithTimeout(context.Background(), h.cfg.startupTimeout)
+	defer cancel()
+	for {
+		tick, stop := context.WithTimeout(ctx, time.Second)
+		err := h.feed.WaitSynced(tick, h.view.Needs()...)
+		stop()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			log.Warningf("Starting without a complete index, names that depend on it are SERVFAIL: %v", err)
+			return nil
+		}
+		log.Infof("Waiting for the index: %v", err)
+	}
+}
+
+// acquire takes hold of the feed that cfg asks for.
+func (cfg *config) acquire() (*kube.Feed, error) {
+	if len(cfg.manifests) > 0 {
+		return kube.AcquireManifests(cfg.manifests)
+	}
+	feed := cfg.feed
+	feed.NoEndpoints = cfg.view.NoEndpoints
+	feed.Pods = cfg.view.Pods == zone.PodsVerified
+	return kube.Acquire(feed)
+}
+
+// localAddrs returns the addresses, other than loopback ones, that a server
+// with these listen hosts is reached at.
+func localAddrs(hosts []string) (addrs []netip.Addr) {
+	if len(hosts) == 0 || hosts[0] == "" {
+		ifaddrs, err := net.InterfaceAddrs()
+		if err != nil {
+			log.Warningf("Reading this host's addresses, to find the zones' name servers: %v", err)
+		}
+		hosts = nil
+		for _, a := range ifaddrs {
+			hosts = append(hosts, a.String())
+		}
+	}
+	for _, host := range hosts {
+		addr, err := netip.ParseAddr(host)
+		if err != nil {
+			prefix, err := netip.ParsePrefix(host) // as interfaces have them
+			if err != nil {
+				continue
+			}
+			addr = prefix.Addr()
+		}
+		if !addr.IsLoopback() {
+			addrs = append(addrs, addr.Unmap().WithZone(""))
+		}
+	}
+	return addrs
+}
