@@ -150,8 +150,8 @@ type Status struct {
 	// last published. In a quiet cluster that may be long ago.
 	LastEvent time.Time
 	// LastContact is when the API server was last heard of: an event, a
-	// bookmark, or the answer to a request. API servers send a bookmark about
-	// once a minute on each watch, so a feed that is silent for several
+	// bookmark, or the answer to a request. API servers send a bookmark on each
+	// watch every one or two minutes, so a feed that is silent for several
 	// minutes is dead. For manifests it is when the files were last looked at
 	// and found in order. Zero if never.
 	LastContact time.Time

@@ -15,7 +15,7 @@ import (
 //
 // It implements cache.TransformingStore, so that a list that is streamed
 // (WatchList) waits for its end as values, and cache.ReflectorBookmarkStore,
-// because bookmarks, about one a minute, are all that is heard of a quiet
+// because bookmarks, one every minute or two, are all that is heard of a quiet
 // cluster. The reflector calls it from one goroutine at a time.
 type store struct {
 	id      zone.Resource

@@ -1,0 +1,164 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+)
+
+func TestAcquireShares(t *testing.T) {
+	api := newAPIServer(t, true)
+	api.set(service("web", "10.0.0.1"))
+	api.set(pod("web-0", "10.1.0.1"))
+	c := api.config()
+	c.NoEndpoints = true
+	first := acquireSynced(t, c)
+	if n := len(first.Status()); n != 2 {
+		t.Errorf("%d resources followed, want 2", n)
+	}
+	if err := first.WaitSynced(t.Context(), zone.Pods); err == nil {
+		t.Error("waited for what is not followed")
+	}
+
+	c.NoEndpoints, c.Pods = false, true
+	second := acquireSynced(t, c)
+	if first.Index() != second.Index() {
+		t.Error("two indexes")
+	}
+	for what, want := range map[string]int{"watchlist namespaces": 1, "watchlist services": 1, "watchlist endpointslices": 1, "watchlist pods": 1} {
+		if n := api.requested(what); n != want {
+			t.Errorf("%d times %s, want %d", n, what, want)
+		}
+	}
+
+	other := c
+	other.PodNames = true
+	third := acquireSynced(t, other)
+	if third.Index() == first.Index() {
+		t.Error("one index for different configurations")
+	}
+	third.Release()
+
+	// Releasing again is not releasing for another.
+	second.Release()
+	second.Release()
+	api.set(service("late", "10.0.0.2"))
+	eventually(t, "still followed", func() bool { return known(first, "late") })
+
+	src := first.src
+	first.Release()
+	src.running.Wait()
+	fourth := acquireSynced(t, c)
+	if fourth.Index() == first.Index() {
+		t.Error("a stopped source came back")
+	}
+}
+
+// A server that is reconfigured while the API server is away loses nothing.
+func TestReloadWithoutAPIServer(t *testing.T) {
+	api := newAPIServer(t, true)
+	api.set(service("web", "10.0.0.1"))
+	before := acquireSynced(t, api.config())
+	api.stop()
+	after := acquireSynced(t, api.config()) // does not wait
+	before.Release()
+	if !known(after, "web") {
+		t.Error("service lost")
+	}
+	api.set(service("new", "10.0.0.2"))
+	api.start()
+	eventually(t, "followed again", func() bool { return known(after, "new") })
+}
+
+func TestReleaseBeforeAnyAnswer(t *testing.T) {
+	api := newAPIServer(t, true)
+	api.stop()
+	f, err := Acquire(api.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Release()
+	f.src.running.Wait()
+}
+
+func TestWaitSyncedSaysWhy(t *testing.T) {
+	api := newAPIServer(t, true)
+	api.forbid(zone.EndpointSlices, true)
+	f, err := Acquire(api.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Release()
+	if err := f.WaitSynced(t.Context(), zone.Namespaces, zone.Services); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "error", func() bool { return statusOf(t, f, zone.EndpointSlices).LastError != nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err = f.WaitSynced(ctx)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v does not wrap the context's error", err)
+	}
+	for _, part := range []string{api.addr, "endpointslices not synced", "forbidden", "discovery.k8s.io", `user "dns" may not`} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %q", err, part)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "services not synced") {
+		t.Errorf("%v names what is synced", err)
+	}
+	// And it goes on as soon as it may.
+	api.forbid(zone.EndpointSlices, false)
+	if err := f.WaitSynced(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWaitSyncedWithoutAnswer(t *testing.T) {
+	api := newAPIServer(t, true)
+	api.stop()
+	f, err := Acquire(api.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Release()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := f.WaitSynced(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("%v", err)
+	}
+}
+
+// An initial list through the API costs about what its values do. Here that is
+// 2,000 slices of 100 endpoints, with 20 MB of annotations in all.
+func TestFollowMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
+	bothWays(t, func(t *testing.T, api *apiServer) {
+		ips := make([]string, 100)
+		for i := range ips {
+			ips[i] = fmt.Sprintf("10.1.0.%d", i)
+		}
+		for i := range 2000 {
+			s := slice(fmt.Sprintf("web-%d", i), "web", ips...)
+			s.Annotations = map[string]string{"big": strings.Repeat("x", 10<<10)}
+			api.set(s)
+		}
+		base := heapInUse()
+		f := acquireSynced(t, api.config())
+		var grown int64
+		eventually(t, "heap small", func() bool {
+			grown = int64(heapInUse()) - int64(base)
+			return grown < 8<<20
+		})
+		t.Logf("heap grew by %d KiB for %d endpoints", grown>>10, 2000*100)
+		runtime.KeepAlive(f)
+	})
+}

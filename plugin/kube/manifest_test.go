@@ -1,0 +1,325 @@
+package kube
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+)
+
+const shopYAML = `# the shop
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  clusterIP: 10.0.0.1
+  ports: [{port: 80}]
+---
+# nothing here
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: web-1
+  namespace: shop
+  labels: {kubernetes.io/service-name: web}
+addressType: IPv4
+endpoints: [{addresses: [10.1.0.1]}]
+ports: [{port: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: web, namespace: shop}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0}
+status: {podIP: 10.1.0.1}
+`
+
+const shopJSON = `{"apiVersion": "v1", "kind": "List", "items": [
+  {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
+  {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db", "namespace": "shop"}, "spec": {"clusterIP": "None"}}
+]}
+{"apiVersion": "v1", "kind": "ServiceList", "items": [{"metadata": {"name": "api", "namespace": "shop"}}]}
+`
+
+func acquireManifests(t *testing.T, paths ...string) *Feed {
+	t.Helper()
+	f, err := AcquireManifests(paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Release)
+	return f
+}
+
+func TestManifests(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a.yaml"), shopYAML)
+	writeFile(t, filepath.Join(dir, "b.json"), shopJSON)
+	writeFile(t, filepath.Join(dir, "c.yml"), "")
+	writeFile(t, filepath.Join(dir, "README.md"), "not: [a manifest")
+	writeFile(t, filepath.Join(dir, ".hidden.yaml"), "not: [a manifest")
+	if err := os.Mkdir(filepath.Join(dir, "sub.yaml"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f := acquireManifests(t, dir, filepath.Join(dir, "a.yaml")) // once is enough
+	if err := f.WaitSynced(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for r, want := range []int{2, 3, 1, 1} { // namespaces shop and, implied, default
+		s := statusOf(t, f, zone.Resource(r))
+		if !s.Synced || s.Objects != want || s.Ignored != 2 || s.Lists != 1 || s.LastError != nil || s.LastContact.IsZero() || s.LastEvent.IsZero() {
+			t.Errorf("%+v, want %d objects, 2 ignored", s, want)
+		}
+		if !strings.HasPrefix(s.Source, dir+", ") || s.ResourceVersion != fmt.Sprint(f.Index().Serial()) {
+			t.Errorf("%+v, serial %d", s, f.Index().Serial())
+		}
+	}
+	for name, want := range map[string]zone.Kind{"web": zone.ClusterIP, "db": zone.Headless, "api": zone.ClusterIP} {
+		if kind, ok := f.Index().ServiceKind(shop(name)); !ok || kind != want {
+			t.Errorf("%s is %v, %v", name, kind, ok)
+		}
+	}
+	if again := acquireManifests(t, dir, filepath.Join(dir, "a.yaml")); again.Index() != f.Index() {
+		t.Error("two sources of the same paths")
+	}
+}
+
+func TestManifestDefaults(t *testing.T) {
+	dir := t.TempDir()
+	set := newManifestSet(new(converter), 9)
+	if err := set.addFile(writeFile(t, filepath.Join(dir, "a.yaml"), shopYAML)); err != nil {
+		t.Fatal(err)
+	}
+	web := set.values[zone.Services][0].(*zone.Service)
+	if web.Ports[0] != (zone.Port{Protocol: "TCP", Number: 80}) || web.Version != 9 {
+		t.Errorf("%+v", web)
+	}
+	slice := set.values[zone.EndpointSlices][0].(*zone.EndpointSlice)
+	if slice.Ports[0] != (zone.Port{Protocol: "TCP", Number: 8080}) {
+		t.Errorf("%+v", slice)
+	}
+	if k := set.values[zone.Pods][0].ObjectKey(); k.Namespace != "default" {
+		t.Errorf("pod %v", k)
+	}
+}
+
+func TestManifestErrors(t *testing.T) {
+	const web = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+	for name, test := range map[string]struct {
+		file, content string
+		parts         []string
+	}{
+		"no YAML":       {"a.yaml", web + "---\nkind: Service\n  name: x\n", []string{"a.yaml", "document 2 (line 5)", "yaml: line 6"}},
+		"separator":     {"a.yaml", web + "--- {}\n", []string{"a.yaml", "document 1"}},
+		"no kind":       {"a.yaml", "apiVersion: v1\nmetadata: {name: x}\n", []string{"document 1", "kind is missing"}},
+		"no version":    {"a.yaml", "kind: Service\nmetadata: {name: x}\n", []string{"document 1", "apiVersion is missing"}},
+		"no name":       {"a.yaml", "apiVersion: v1\nkind: Service\n", []string{"document 1", "metadata.name is missing"}},
+		"wrong type":    {"a.yaml", web + "---\n" + web + "spec: {ports: [{port: eighty}]}\n", []string{"document 2 (line 5)", "ports.port"}},
+		"not an object": {"a.yaml", "- 1\n", []string{"document 1"}},
+		"duplicate":     {"a.yaml", "---\n" + web + "---\n#\n---\n" + web, []string{"document 2", "services default/web", "a.yaml: document 1 (line 1)"}},
+		"in a list": {"a.yaml", "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: x}}\n- {apiVersion: v1, kind: Pod, metadata: {name: x}}\n",
+			[]string{"item 2", "pods default/x", "item 1"}},
+		"no JSON":      {"a.json", "{\"apiVersion\": \"v1\",\n \"kind\": ]", []string{"a.json", "document 1", "line 2"}},
+		"half JSON":    {"a.json", "{\"apiVersion\": \"v1\",\n", []string{"a.json", "document 1", "unexpected EOF"}},
+		"second JSON":  {"a.json", "{\"apiVersion\": \"v1\", \"kind\": \"Node\"}\n\n{\"kind\": \"Pod\"}", []string{"document 2 (line 3)"}},
+		"link nowhere": {"b.txt", "", []string{"lost.yaml", "no such file"}},
+	} {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, test.file), test.content)
+		if test.file == "b.txt" {
+			if err := os.Symlink("nowhere", filepath.Join(dir, "lost.yaml")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := AcquireManifests([]string{dir})
+		if err == nil {
+			f.Release()
+		}
+		for _, part := range test.parts {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: %v does not say %q", name, err, part)
+			}
+		}
+	}
+	for _, paths := range [][]string{nil, {filepath.Join(t.TempDir(), "missing.yaml")}, {filepath.Join(t.TempDir(), "no", "folder")}} {
+		if _, err := AcquireManifests(paths); err == nil || len(paths) > 0 && !strings.Contains(err.Error(), filepath.Dir(paths[0])) {
+			t.Errorf("%v: %v", paths, err)
+		}
+	}
+}
+
+func yamlService(name, clusterIP string) string {
+	return fmt.Sprintf("---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {clusterIP: %s}\n", name, clusterIP)
+}
+
+func TestManifestChanges(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")
+	writeFile(t, a, yamlService("web", "10.0.0.1"))
+	f := acquireManifests(t, dir)
+	serial := f.Index().Serial()
+
+	writeFile(t, b, yamlService("db", "None"))
+	eventually(t, "new file", func() bool { return known(f, "db") })
+	if next := f.Index().Serial(); int32(next-serial) <= 0 {
+		t.Errorf("serial %d after %d", next, serial)
+	}
+
+	// An error changes nothing, and says where it is.
+	writeFile(t, a, yamlService("web", "None")+"---\nnot: [yaml\n")
+	eventually(t, "error", func() bool {
+		s := statusOf(t, f, zone.Pods)
+		return s.LastError != nil && s.LastErrorTime.After(s.LastContact)
+	})
+	err := statusOf(t, f, zone.Services).LastError.Error()
+	if !strings.Contains(err, a) || !strings.Contains(err, "document 2") || !strings.Contains(err, "line 7") {
+		t.Errorf("%s", err)
+	}
+	if kind, ok := f.Index().ServiceKind(shop("web")); !ok || kind != zone.ClusterIP {
+		t.Errorf("after an error web is %v, %v", kind, ok)
+	}
+
+	// As editors save: another file is renamed to the name.
+	writeFile(t, filepath.Join(dir, "a.yaml~"), yamlService("web", "None"))
+	if err := os.Rename(filepath.Join(dir, "a.yaml~"), a); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "renamed file", func() bool { kind, _ := f.Index().ServiceKind(shop("web")); return kind == zone.Headless })
+	eventually(t, "in order", func() bool {
+		s := statusOf(t, f, zone.Services)
+		return s.LastContact.After(s.LastErrorTime)
+	})
+
+	serial = f.Index().Serial()
+	if err := os.Remove(b); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "removed file", func() bool { return !known(f, "db") })
+	if next := f.Index().Serial(); int32(next-serial) <= 0 {
+		t.Errorf("serial %d after %d", next, serial)
+	}
+}
+
+// The volume of a ConfigMap: a.yaml -> ..data/a.yaml, ..data -> ..1, which a
+// kubelet replaces by renaming. Given the folder or the file.
+func TestManifestsInConfigMap(t *testing.T) {
+	for _, path := range []string{"", "a.yaml"} {
+		dir := t.TempDir()
+		version := func(n int, content string) {
+			name := fmt.Sprintf("..%d", n)
+			if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, filepath.Join(dir, name, "a.yaml"), content)
+			if err := os.Symlink(name, filepath.Join(dir, "..data_tmp")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		version(1, yamlService("web", "10.0.0.1"))
+		if err := os.Symlink("..data/a.yaml", filepath.Join(dir, "a.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		f := acquireManifests(t, filepath.Join(dir, path))
+		for n := 2; n < 5; n++ {
+			version(n, yamlService(fmt.Sprintf("web-%d", n), "10.0.0.1"))
+			if err := os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..%d", n-1))); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "swap", func() bool { return known(f, fmt.Sprintf("web-%d", n)) })
+		}
+		if n := f.Index().Objects(zone.Services); n != 1 {
+			t.Errorf("%d services", n)
+		}
+	}
+}
+
+// A folder that is replaced as a whole is found again.
+func TestManifestFolderReplaced(t *testing.T) {
+	parent := t.TempDir()
+	dir, next := filepath.Join(parent, "dir"), filepath.Join(parent, "next")
+	for path, name := range map[string]string{dir: "web", next: "db"} {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(path, "a.yaml"), yamlService(name, "10.0.0.1"))
+	}
+	f := acquireManifests(t, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "error", func() bool { return statusOf(t, f, zone.Services).LastError != nil })
+	if !known(f, "web") {
+		t.Error("nothing left")
+	}
+	if err := os.Rename(next, dir); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "new folder", func() bool { return known(f, "db") && !known(f, "web") })
+	writeFile(t, filepath.Join(dir, "b.yaml"), yamlService("api", "10.0.0.2"))
+	eventually(t, "change in it", func() bool { return known(f, "api") })
+}
+
+// Two services that are always of one kind in the files are so in the index.
+func TestManifestReloadIsAtomic(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.yaml")
+	content := func(n int) string {
+		clusterIP := []string{"None", "10.0.0.1"}[n%2]
+		var b strings.Builder
+		for i := range 50 {
+			b.WriteString(yamlService(fmt.Sprintf("s%d", i), clusterIP))
+		}
+		return b.String()
+	}
+	writeFile(t, file, content(0))
+	f := acquireManifests(t, file)
+	done := make(chan struct{})
+	checks := make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-done:
+				checks <- n
+				return
+			default:
+			}
+			// The serial tells whether both were read of one snapshot.
+			serial := f.Index().Serial()
+			first, ok1 := f.Index().ServiceKind(shop("s0"))
+			last, ok2 := f.Index().ServiceKind(shop("s49"))
+			if f.Index().Serial() != serial {
+				continue
+			}
+			if n++; !ok1 || !ok2 || first != last {
+				t.Errorf("one is %v %v, the other %v %v", first, ok1, last, ok2)
+			}
+		}
+	}()
+	for n := 1; n < 6; n++ {
+		want := statusOf(t, f, zone.Services).Lists + 1
+		writeFile(t, file+"~", content(n))
+		if err := os.Rename(file+"~", file); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "reload", func() bool { return statusOf(t, f, zone.Services).Lists == want })
+	}
+	close(done)
+	if n := <-checks; n == 0 {
+		t.Error("nothing was checked")
+	}
+}
