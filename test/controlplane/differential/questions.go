@@ -1,0 +1,284 @@
+package differential
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// question is one question, how it is asked, and the category it counts for.
+type question struct {
+	category string
+	name     string
+	qtype    uint16
+	tcp      bool
+	edns     *dns.OPT // nil for none
+	flags    func(*dns.Msg)
+}
+
+func (q question) String() string {
+	s := fmt.Sprintf("[%s] %s %s", q.category, q.name, dns.TypeToString[q.qtype])
+	if q.tcp {
+		s += " tcp"
+	}
+	if q.edns != nil {
+		s += fmt.Sprintf(" bufsize %d", q.edns.UDPSize())
+	}
+	return s
+}
+
+// known is the category of questions that a rule is known for.
+const known = "known"
+
+var types = []uint16{
+	dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeTXT, dns.TypeCNAME, dns.TypePTR, dns.TypeNS, dns.TypeSOA,
+	dns.TypeMX, dns.TypeANY, dns.TypeHTTPS, dns.TypeDS, dns.TypeAXFR,
+}
+
+// names are the names and addresses that the world's objects give rise to.
+type names struct {
+	exist []string
+	addrs []netip.Addr
+}
+
+// collect reads the API server, so that what is asked does not depend on what
+// either server thinks.
+func collect(ctx context.Context, client kubernetes.Interface, zone string) (*names, error) {
+	seen := map[string]bool{}
+	n := &names{}
+	add := func(parts ...string) {
+		name := strings.Join(parts, ".") + "." + zone
+		if zone == "." {
+			name = strings.Join(parts, ".") + "."
+		}
+		if _, ok := dns.IsDomainName(name); ok && !seen[name] {
+			seen[name] = true
+			n.exist = append(n.exist, name)
+		}
+	}
+	addrs := map[netip.Addr]bool{}
+	addr := func(text string) {
+		if a, err := netip.ParseAddr(text); err == nil && !addrs[a.Unmap()] {
+			addrs[a.Unmap()] = true
+			n.addrs = append(n.addrs, a.Unmap())
+		}
+	}
+	for _, s := range []string{"svc", "pod", "dns-version", "ns.dns", "dns"} {
+		add(s)
+	}
+	n.exist = append(n.exist, zone)
+	nsList, err := client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, ns := range nsList.Items {
+		add(ns.Name, "svc")
+		add(ns.Name, "pod")
+	}
+	services, err := client.CoreV1().Services("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range services.Items {
+		add(s.Name, s.Namespace, "svc")
+		for _, p := range s.Spec.Ports {
+			addPort(add, p.Name, string(p.Protocol), s.Name, s.Namespace)
+		}
+		for _, ip := range s.Spec.ClusterIPs {
+			addr(ip)
+		}
+		add("_", "_", s.Name, s.Namespace, "svc")
+		add("foo", s.Name, s.Namespace, "svc")
+	}
+	slicesList, err := client.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range slicesList.Items {
+		service := s.Labels["kubernetes.io/service-name"]
+		if service == "" {
+			service = "none"
+		}
+		for _, p := range s.Ports {
+			if p.Name != nil {
+				addPort(add, *p.Name, string(*p.Protocol), service, s.Namespace)
+			}
+		}
+		for _, e := range s.Endpoints {
+			for _, a := range e.Addresses {
+				addr(a)
+				dashed := strings.NewReplacer(".", "-", ":", "-").Replace(a)
+				for _, label := range []string{dashed, dashed + "0", strings.ReplaceAll(a, ".", "-")} {
+					add(label, service, s.Namespace, "svc")
+				}
+				add(dashed, s.Namespace, "pod")
+			}
+			if e.Hostname != nil {
+				add(*e.Hostname, service, s.Namespace, "svc")
+			}
+			if e.TargetRef != nil {
+				add(e.TargetRef.Name, service, s.Namespace, "svc")
+			}
+		}
+	}
+	pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pods.Items {
+		for _, ip := range p.Status.PodIPs {
+			addr(ip.IP)
+			add(strings.NewReplacer(".", "-", ":", "-").Replace(ip.IP), p.Namespace, "pod")
+			add("x", strings.NewReplacer(".", "-", ":", "-").Replace(ip.IP), p.Namespace, "pod")
+		}
+	}
+	for _, label := range []string{
+		"1-2-3-4", "01-2-3-4", "1-2-3", "1-2-3-4-5", "256-1-1-1", "a-b-c-d", "--1", "1--", "--", "-", "2001-db8--1", "2001-DB8--1",
+		"2001-db8-0-0-0-0-0-1", "1-2-3-4-5-6-7-8", "1-2-3-4-5-6-7-8-9", "--ffff-a00-1", "1---2", "12345--1", "fe80--1", "fe80::1", "::ffff:1-2-3-4",
+	} {
+		add(label, "shop", "pod")
+		add(label, "nonesuch", "pod")
+		add("x", label, "shop", "pod")
+		add("_x", "_y", label, "shop", "pod")
+		add("a", "b", "c", label, "shop", "pod")
+	}
+	return n, nil
+}
+
+func addPort(add func(...string), port, protocol, service, ns string) {
+	protocol = strings.ToLower(protocol)
+	add("_"+port, "_"+protocol, service, ns, "svc")
+	add(port, protocol, service, ns, "svc")
+	add("_", "_"+protocol, service, ns, "svc")
+	add("_"+port, "_", service, ns, "svc")
+	add("_"+port, "_sctp", service, ns, "svc")
+	add("_"+port+"x", "_"+protocol, service, ns, "svc")
+}
+
+// nearMiss returns names that differ from name by little.
+func nearMiss(r *rand.Rand, name string) []string {
+	labels := dns.SplitDomainName(name)
+	if len(labels) == 0 {
+		return nil
+	}
+	i := r.IntN(len(labels))
+	join := func(l []string) string { return dns.Fqdn(strings.Join(l, ".")) }
+	changed := slices.Clone(labels)
+	switch l := changed[i]; r.IntN(4) {
+	case 0:
+		changed[i] = l + "x"
+	case 1:
+		changed[i] = "x" + l
+	case 2:
+		changed[i] = l[:len(l)-1] + "-"
+	case 3:
+		changed[i] = strings.TrimPrefix(l, "_") + `\.`
+	}
+	if len(changed[i]) > 60 {
+		changed[i] = "x"
+	}
+	return []string{
+		join(changed),
+		join(append([]string{"extra"}, labels...)),
+		join(append([]string{"_a", "_b"}, labels...)),
+		join(labels[min(1, len(labels)-1):]),
+		join(slices.Delete(slices.Clone(labels), i, i+1)),
+	}
+}
+
+// mixCase spells name at random (draft-vixie-dnsext-dns0x20).
+func mixCase(r *rand.Rand, name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' && r.IntN(2) == 0 {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+func opt(size uint16, ttl uint32) *dns.OPT {
+	return &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT, Class: size, Ttl: ttl}}
+}
+
+// questions returns what to ask about names in zone.
+func questions(r *rand.Rand, n *names, zone string) (qs []question) {
+	add := func(category, name string, qtype uint16) {
+		if _, ok := dns.IsDomainName(name); !ok {
+			return
+		}
+		q := question{category: category, name: name, qtype: qtype, tcp: r.IntN(4) == 0}
+		switch r.IntN(5) {
+		case 0:
+			q.edns = opt([]uint16{512, 1232, 4096}[r.IntN(3)], 0)
+		case 1:
+			q.edns = opt(4096, uint32(r.IntN(2))<<15|uint32(r.IntN(1<<15)))
+		case 2:
+			q.edns = opt([]uint16{0, 100, 511, 700, 65535}[r.IntN(5)], 0)
+		}
+		switch r.IntN(6) {
+		case 0:
+			q.flags = func(m *dns.Msg) { m.RecursionDesired = false }
+		case 1:
+			q.flags = func(m *dns.Msg) { m.CheckingDisabled, m.AuthenticatedData = true, true }
+		}
+		qs = append(qs, q)
+	}
+	for _, name := range n.exist {
+		for _, t := range types {
+			add("name", name, t)
+		}
+		mixed := mixCase(r, name)
+		for _, t := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeTXT, dns.TypeNS, dns.TypeSOA} {
+			add("case", mixed, t)
+		}
+		for _, miss := range nearMiss(r, name) {
+			add("near miss", miss, types[r.IntN(3)])
+			add("near miss", miss, types[r.IntN(len(types))])
+		}
+	}
+	for _, a := range n.addrs {
+		for _, b := range []netip.Addr{a, a.Next(), a.Prev()} {
+			rev, err := dns.ReverseAddr(b.String())
+			if err != nil {
+				continue
+			}
+			add("reverse", rev, dns.TypePTR)
+			if b == a {
+				add("reverse", mixCase(r, rev), dns.TypePTR)
+				add("reverse", rev, types[r.IntN(len(types))])
+				add("reverse", rev[strings.Index(rev, ".")+1:], dns.TypePTR)
+				add("reverse", "x."+rev, dns.TypePTR)
+			}
+		}
+	}
+	for _, zone := range []string{zone, "in-addr.arpa.", "ip6.arpa.", "10.in-addr.arpa.", "svc.in-addr.arpa.", "foo.svc.in-addr.arpa.", "other.", "."} {
+		for _, t := range types {
+			add("apex", zone, t)
+			add("apex", mixCase(r, zone), t)
+		}
+	}
+	// Those where the servers differ, on purpose: also in a short run.
+	below := func(name string) string { return name + "." + strings.TrimPrefix(zone, ".") }
+	for _, q := range []struct {
+		name  string
+		qtype uint16
+	}{
+		{below("svc"), dns.TypeTXT}, {below("dns-version"), dns.TypeA}, {below("nS.DnS"), dns.TypeA}, {below("ns.dns"), dns.TypeTXT},
+		{strings.ToUpper(zone), dns.TypeNS}, {"1.0.129.10.in-addr.arpa.", dns.TypeA}, {below("fqdn.data.svc"), dns.TypeA},
+		{"2.6.129.10.in-addr.arpa.", dns.TypePTR}, {below("ext-fail.shop.svc"), dns.TypeA}, {"1.0.129.10.in-addr.arpa.", dns.TypePTR},
+		{"x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
+		{"x.1.0.0.0.4.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
+	} {
+		add(known, q.name, q.qtype)
+	}
+	r.Shuffle(len(qs), func(i, j int) { qs[i], qs[j] = qs[j], qs[i] })
+	return qs
+}
