@@ -1,0 +1,58 @@
+# `make help` lists the targets. They need Go and nothing else; the race
+# detector needs a C compiler and is left out without one.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+
+FUZZTIME ?= 30s
+MODULES  := $(dir $(shell find . -name go.mod -not -path './.*'))
+RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+# In a container git may not trust the folder's owner. Go would stop at that
+# when it stamps version and commit into the binary.
+ifeq ($(shell git rev-parse HEAD 2>/dev/null),)
+export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
+endif
+
+.PHONY: help build run test test-differential lint fuzz clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
+
+build: ## build bin/clusterdns, static and stripped
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/clusterdns ./cmd/clusterdns
+
+run: build ## serve the quick start's example cluster on port 1053
+	@cat corefile-examples/quickstart/TRY
+	bin/clusterdns -conf corefile-examples/quickstart/Corefile
+
+# Compiling Kubernetes for the control plane takes minutes: ahead of its tests,
+# not in their time.
+test: build ## run every test, also those on a real control plane
+	@echo "race detector: $(if $(RACE),on,off for want of a C compiler)"
+	go test -vet=off $(RACE) ./plugin/... ./cmd/... ./test/...
+	go build -C test/controlplane -o /dev/null ./cmd/kubetest
+	go build -C bench -o /dev/null ./cmd/coredns
+	go test -C test/controlplane -vet=off -timeout 30m ./...
+
+test-differential: build ## ask stock CoreDNS and clusterdns everything, side by side
+	go build -C bench -o /dev/null ./cmd/coredns
+	go test -C test/controlplane -vet=off -timeout 60m -v -count=1 ./differential -args -questions=0 -rounds=3
+
+lint: ## check format, go vet and staticcheck, in every module
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted; exit 1; }
+	go build -C .ci/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@for module in $(MODULES); do \
+		echo "go vet and staticcheck: $$module"; \
+		(cd $$module && go vet ./... && "$(CURDIR)/bin/staticcheck" ./...); \
+	done
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@go test -list '^Fuzz' ./plugin/... | \
+	awk '/^Fuzz/ { name[++n] = $$1 } /^ok/ { while (n) print $$2, name[n--] }' | \
+	while read -r package name; do \
+		echo "$$package $$name"; \
+		go test -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$package </dev/null; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin
