@@ -77,7 +77,6 @@ func (a *Answer) setSOA(r *Record) {
 var (
 	nsDNS      = []byte("\x02ns\x03dns")
 	hostmaster = []byte("\x0ahostmaster")
-	podLabel   = []byte("\x03pod")
 )
 
 // textTTL is the TTL of dns-version.<zone>: 8 hours, as CoreDNS has it.
@@ -119,11 +118,8 @@ func (a *Answer) walkPod(r *Record, yield func(*Record) bool) bool {
 		r.Type, r.Packed = a.qtype, packed
 		return yield(r)
 	}
-	self := dnswire.Name{
-		Label:  dnswire.AppendLower(a.scratch[:0], a.label),
-		Labels: append(appendLabel(nil, a.namespace.Name), podLabel...),
-		At:     a.zone(),
-	}
+	below := a.q.folded[a.zoneAt-len(podLabel)-len(a.namespace.Name)-1 : a.zoneAt] // <namespace>.pod
+	self := dnswire.Name{Label: dnswire.AppendLower(a.scratch[:0], a.label), Labels: below, At: a.zone()}
 	r.Type, r.Weight, r.Target = dnswire.TypeSRV, weight(a.total), self
 	if !yield(r) {
 		return false
@@ -142,7 +138,7 @@ func (a *Answer) walkPTR(r *Record, yield func(*Record) bool) bool {
 	}
 	ids := a.snap.ownersOf(a.addr)
 	for i, id := range ids {
-		s := a.snap.serviceByID(id)
+		s := a.owned(id)
 		if s == nil || slices.Contains(ids[:i], id) {
 			continue
 		}
@@ -166,7 +162,7 @@ func (a *Answer) walkPTR(r *Record, yield func(*Record) bool) bool {
 func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
 	r.Type = dnswire.TypeNS
 	for i, l := range a.local {
-		if slices.ContainsFunc(a.local[:i], func(o localRecord) bool { return o.id == l.id && o.label == l.label }) {
+		if i > 0 && a.local[i-1].id == l.id && a.local[i-1].label == l.label {
 			continue
 		}
 		r.Target = a.localName(l)
@@ -196,7 +192,7 @@ func (a *Answer) walkLocal(r *Record, yield func(*Record) bool) bool {
 	r.Type = a.qtype
 	for i, l := range a.local {
 		r.Packed = a.pack(l.addr)
-		if addrType(r.Packed) != a.qtype || slices.ContainsFunc(a.local[:i], func(o localRecord) bool { return o.addr == l.addr }) {
+		if addrType(r.Packed) != a.qtype || i > 0 && a.local[i-1].addr == l.addr {
 			continue
 		}
 		if !yield(r) {

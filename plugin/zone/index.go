@@ -170,7 +170,10 @@ type ident struct {
 	solo owners // just this service: the owners of nearly every address
 }
 
-const svcLabel = "\x03svc"
+const (
+	svcLabel = "\x03svc"
+	podLabel = "\x03pod"
+)
 
 // labels returns the service's and the namespace's label.
 func (id *ident) labels() []byte { return id.wire[:len(id.wire)-len(svcLabel)] }

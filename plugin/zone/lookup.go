@@ -2,6 +2,7 @@ package zone
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -202,7 +203,22 @@ func (a *Answer) resolve(q *query, o *origin) {
 
 func (a *Answer) hasNamespace(p *parts) bool {
 	a.namespace = a.snap.namespace(p.namespace, a.deps[0])
-	return a.namespace != nil
+	return a.namespace != nil && a.view.lists(a.namespace.Name)
+}
+
+// owned returns the service id as it is now, or nil if the view hides it.
+func (a *Answer) owned(id *ident) *service {
+	if !a.view.lists(id.Namespace) {
+		return nil
+	}
+	if a.view.opt.SelectedNamespaces {
+		label := id.labels()[1+id.wire[0]:]
+		a.plain = false // the answer depends on that namespace as well
+		if a.snap.namespace(label, hashName(label)) == nil {
+			return nil
+		}
+	}
+	return a.snap.serviceByID(id)
 }
 
 // depend notes what the answer depends on and then takes the snapshot.
@@ -378,7 +394,7 @@ func isCanonical(label []byte, addr netip.Addr) bool {
 func (a *Answer) resolvePTR(addr netip.Addr) {
 	a.addr = addr
 	for _, id := range a.snap.ownersOf(addr) {
-		if s := a.snap.serviceByID(id); s != nil && s.hasClusterIP(addr) {
+		if s := a.owned(id); s != nil && s.hasClusterIP(addr) {
 			a.svc = s
 			a.found(hasPTR, a.qtype == dnswire.TypePTR)
 			return
@@ -389,7 +405,7 @@ func (a *Answer) resolvePTR(addr netip.Addr) {
 			return
 		}
 		for _, id := range a.snap.ownersOf(addr) {
-			if s := a.snap.serviceByID(id); s != nil && s.hasEndpoint(addr) {
+			if s := a.owned(id); s != nil && s.hasEndpoint(addr) {
 				a.found(hasPTR, a.qtype == dnswire.TypePTR)
 				return
 			}
@@ -399,7 +415,8 @@ func (a *Answer) resolvePTR(addr netip.Addr) {
 }
 
 // localRecord is an address of a name server: of the service id, of its
-// endpoint of that label, or without a service of ns.dns.
+// endpoint of that label, or without a service of ns.dns. Those of an Answer
+// are sorted, by name for NS records and by address for addresses.
 type localRecord struct {
 	label string
 	id    *ident
@@ -419,7 +436,7 @@ func (a *Answer) resolveLocal(has content) {
 			break
 		}
 		for _, id := range a.snap.ownersOf(addr) {
-			s := a.snap.serviceByID(id)
+			s := a.owned(id)
 			if s == nil || !s.hasEndpoint(addr) {
 				continue
 			}
@@ -434,6 +451,19 @@ func (a *Answer) resolveLocal(has content) {
 			a.local = append(a.local, localRecord{addr: addr})
 		}
 	}
+	byName := func(l, o localRecord) int {
+		if l.id == nil || o.id == nil { // then both are: the addresses are of ns.dns
+			return 0
+		}
+		return cmp.Or(cmp.Compare(l.id.Namespace, o.id.Namespace), cmp.Compare(l.id.Name, o.id.Name), cmp.Compare(l.label, o.label))
+	}
+	slices.SortFunc(a.local, func(l, o localRecord) int {
+		if has == hasNS {
+			return cmp.Or(byName(l, o), l.addr.Compare(o.addr))
+		}
+		return cmp.Or(l.addr.Compare(o.addr), byName(l, o))
+	})
+	a.local = slices.Compact(a.local)
 	any := has == hasNS && len(a.local) > 0
 	for _, l := range a.local {
 		any = any || a.qtype == dnswire.TypeA && l.addr.Is4() || a.qtype == dnswire.TypeAAAA && l.addr.Is6()
@@ -442,19 +472,14 @@ func (a *Answer) resolveLocal(has content) {
 }
 
 func (a *Answer) addLocal(s *service) {
-	add := func(l localRecord) {
-		if !slices.Contains(a.local, l) {
-			a.local = append(a.local, l)
-		}
-	}
 	if s.obj.Kind == ClusterIP {
 		for _, addr := range s.obj.ClusterIPs {
-			add(localRecord{id: s.id, addr: addr})
+			a.local = append(a.local, localRecord{id: s.id, addr: addr})
 		}
 		return
 	}
 	for r := range s.endpoints {
 		addr, _ := netip.AddrFromSlice(s.addrAt(r))
-		add(localRecord{string(s.appendName(nil, r)), s.id, addr})
+		a.local = append(a.local, localRecord{string(s.appendName(nil, r)), s.id, addr})
 	}
 }

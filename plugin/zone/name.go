@@ -27,12 +27,13 @@ func (q *query) parse(name []byte) bool {
 	q.name, q.labels = name, 0
 	i := 0
 	for name[i] != 0 {
-		q.at[q.labels] = uint8(i)
-		q.labels++
-		i += 1 + int(name[i])
-		if i >= len(name) {
+		next := i + 1 + int(name[i])
+		if name[i] > maxLabel || next >= len(name) { // RFC 1035 §4.1.4: above are pointers
 			return false
 		}
+		q.at[q.labels] = uint8(i)
+		q.labels++
+		i = next
 	}
 	if i != len(name)-1 {
 		return false
@@ -101,7 +102,7 @@ func (q *query) split(n int) (p parts) {
 	if n == 0 {
 		return parts{kind: atEmpty}
 	}
-	pod := q.is(n-1, "\x03pod")
+	pod := q.is(n-1, podLabel)
 	if !pod && !q.is(n-1, svcLabel) || n > 5 {
 		return p
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 )
@@ -202,13 +203,8 @@ func (s *service) nameAt(r endpointRef) string {
 
 // named returns the references to the endpoints called label, in any case.
 func (s *service) named(label []byte) []endpointRef {
-	i, found := slices.BinarySearchFunc(s.names, label, func(r endpointRef, label []byte) int {
-		return compareFold(s.nameAt(r), label)
-	})
-	if !found {
-		return nil
-	}
-	j := i + 1
+	i := sort.Search(len(s.names), func(i int) bool { return compareFold(s.nameAt(s.names[i]), label) >= 0 })
+	j := i
 	for j < len(s.names) && compareFold(s.nameAt(s.names[j]), label) == 0 {
 		j++
 	}
@@ -227,24 +223,27 @@ func (s *service) endpoints(yield func(endpointRef) bool) {
 	}
 }
 
-// at returns the endpoints with the address addr.
+// at returns the endpoints with the address addr. It is small enough to be
+// inlined, so that the function it returns costs no allocation.
 func (s *service) at(addr netip.Addr) func(func(endpointRef) bool) {
-	return func(yield func(endpointRef) bool) {
-		full := addr.As16()
-		packed := full[:]
-		if addr.Is4() {
-			packed = full[12:]
+	return func(yield func(endpointRef) bool) { s.eachAt(addr, yield) }
+}
+
+func (s *service) eachAt(addr netip.Addr, yield func(endpointRef) bool) {
+	full := addr.As16()
+	packed := full[:]
+	if addr.Is4() {
+		packed = full[12:]
+	}
+	for i := range s.sets() {
+		set, width, _ := s.set(i)
+		if width != len(packed) {
+			continue
 		}
-		for i := range s.sets() {
-			set, width, _ := s.set(i)
-			if width != len(packed) {
-				continue
-			}
-			from, to := set.find(packed)
-			for j := from; j < to; j++ {
-				if !yield(endpointRef{i, uint32(j)}) {
-					return
-				}
+		from, to := set.find(packed)
+		for j := from; j < to; j++ {
+			if !yield(endpointRef{i, uint32(j)}) {
+				return
 			}
 		}
 	}
@@ -292,15 +291,22 @@ func (s *service) hasClusterIP(addr netip.Addr) bool {
 	return s.obj != nil && s.obj.Kind == ClusterIP && slices.Contains(s.obj.ClusterIPs, addr)
 }
 
-// version returns the highest resourceVersion of what s is made from.
-func (s *service) version() (v uint64) {
+// changedBy returns the highest resourceVersion of what s is made from and old,
+// which may be nil, was not, or not so that records differed.
+func (s *service) changedBy(old *service) (v uint64) {
 	if s == nil {
 		return 0
 	}
-	if s.obj != nil {
+	if s.obj != nil && (old == nil || s.obj != old.obj) {
 		v = s.obj.Version
 	}
 	for _, slice := range s.slices {
+		if old != nil {
+			i, ok := slices.BinarySearchFunc(old.slices, slice.Name, bySliceName)
+			if ok && s.sameSlice(slice, old.slices[i]) {
+				continue
+			}
+		}
 		v = max(v, slice.Version)
 	}
 	return v
@@ -312,22 +318,13 @@ func (s *service) sameRecords(o *service) bool {
 	if s == nil || o == nil {
 		return s == o
 	}
-	if s.obj != o.obj || len(s.slices) != len(o.slices) {
-		return false
-	}
-	for i, a := range s.slices {
-		b := o.slices[i]
-		if a == b {
-			continue
-		}
-		if a.Name != b.Name || !slices.Equal(a.Ports, b.Ports) || !a.Ready.equal(&b.Ready) {
-			return false
-		}
-		if s.obj != nil && s.obj.PublishNotReady && !a.NotReady.equal(b.NotReady) {
-			return false
-		}
-	}
-	return true
+	return s.obj == o.obj && slices.EqualFunc(s.slices, o.slices, s.sameSlice)
+}
+
+// sameSlice reports whether s has the same records from either of two slices.
+func (s *service) sameSlice(a, b *EndpointSlice) bool {
+	return a == b || a.Name == b.Name && slices.Equal(a.Ports, b.Ports) && a.Ready.equal(&b.Ready) &&
+		(s.obj == nil || !s.obj.PublishNotReady || a.NotReady.equal(b.NotReady))
 }
 
 // diffAddrs calls changed for every address that new, but not old, has as a

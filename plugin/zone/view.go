@@ -30,6 +30,12 @@ type Options struct {
 	// NoEndpoints answers as if no service had endpoints, and does not wait
 	// for EndpointSlices.
 	NoEndpoints bool
+	// Namespaces are the only ones that are shown, if there are any: what is in
+	// others does not exist, also for reverse names.
+	Namespaces []string
+	// SelectedNamespaces says that the index has a selection of the cluster's
+	// namespaces, and that what is in others is to be hidden.
+	SelectedNamespaces bool
 	// IgnoreEmpty lets ClusterIP services without an endpoint to answer not
 	// exist.
 	IgnoreEmpty bool
@@ -40,8 +46,9 @@ type Options struct {
 type View struct {
 	ix      *Index
 	opt     Options
-	origins []*origin // most labels first
-	primary []byte    // the first that is no reverse zone: where PTRs point
+	origins []*origin           // most labels first
+	primary []byte              // the first that is no reverse zone: where PTRs point
+	shown   map[string]struct{} // opt.Namespaces
 	local   []netip.Addr
 }
 
@@ -68,6 +75,12 @@ func NewView(ix *Index, opt Options) (*View, error) {
 	if v.primary == nil {
 		return nil, fmt.Errorf("zones %v: none that is not a reverse zone", opt.Zones)
 	}
+	for _, ns := range opt.Namespaces {
+		if v.shown == nil {
+			v.shown = map[string]struct{}{}
+		}
+		v.shown[ns] = struct{}{}
+	}
 	slices.SortStableFunc(v.origins, func(a, b *origin) int { return b.labels - a.labels })
 	return v, nil
 }
@@ -92,6 +105,15 @@ func (v *View) Needs() []Resource {
 	return rs
 }
 
+// lists reports whether the namespace is among those that are shown.
+func (v *View) lists(namespace string) bool {
+	if v.shown == nil {
+		return true
+	}
+	_, ok := v.shown[namespace]
+	return ok
+}
+
 // match returns the origin with the most labels that q's name is at or below.
 func (v *View) match(q *query) *origin {
 	for _, o := range v.origins {
@@ -105,6 +127,9 @@ func (v *View) match(q *query) *origin {
 // isReverse reports whether a folded wire-format name is below in-addr.arpa or
 // ip6.arpa.
 func isReverse(wire []byte) bool {
-	s := string(wire)
-	return strings.HasSuffix(s, "\x07in-addr\x04arpa\x00") || strings.HasSuffix(s, "\x03ip6\x04arpa\x00")
+	return endsIn(wire, "\x07in-addr\x04arpa\x00") || endsIn(wire, "\x03ip6\x04arpa\x00")
+}
+
+func endsIn(wire []byte, suffix string) bool {
+	return len(wire) >= len(suffix) && string(wire[len(wire)-len(suffix):]) == suffix
 }

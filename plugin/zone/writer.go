@@ -24,7 +24,7 @@ type Writer struct {
 	mu       sync.Mutex
 	ix       *Index
 	edit     edit
-	version  uint64 // what the serial was made from
+	numbered bool // a serial has been given
 	services map[Key]*serviceState
 	held     [numResources]map[Key]Object // services are in services
 }
@@ -73,8 +73,12 @@ func (w *Writer) Update(fn func(*Batch)) {
 	b.publish()
 }
 
-// Set adds o, or puts it in the place of the object of its key.
+// Set adds o, or puts it in the place of the object of its key. Namespaces and
+// services that no name can stand for are ignored.
 func (b *Batch) Set(o Object) {
+	if !servable(o) {
+		return
+	}
 	old := b.held(o.Resource(), o.ObjectKey())
 	if old != nil && old.sameRecords(o) {
 		return
@@ -83,6 +87,18 @@ func (b *Batch) Set(o Object) {
 		b.remove(old)
 	}
 	b.add(o)
+}
+
+// servable reports whether o's name fits into a DNS name. An API server has no
+// other namespaces and services; a file might.
+func servable(o Object) bool {
+	switch o := o.(type) {
+	case *Namespace:
+		return isLabel(o.Name)
+	case *Service:
+		return isLabel(o.Name) && isLabel(o.Namespace)
+	}
+	return true
 }
 
 // Delete takes the object out that r holds under k, if there is one. Version
@@ -157,9 +173,7 @@ func (b *Batch) add(o Object) {
 		b.w.held[Namespaces][o.ObjectKey()] = o
 		b.setNamespace(o)
 	case *Service:
-		if st := b.state(o.Key); st != nil {
-			st.obj = o
-		}
+		b.state(o.Key).obj = o
 	case *EndpointSlice:
 		b.w.held[EndpointSlices][o.Key] = o
 		if st := b.state(Key{o.Namespace, o.Service}); st != nil {
@@ -181,9 +195,7 @@ func (b *Batch) remove(o Object) {
 		delete(b.w.held[Namespaces], o.ObjectKey())
 		b.deleteNamespace(o)
 	case *Service:
-		if st := b.state(o.Key); st != nil {
-			st.obj = nil
-		}
+		b.state(o.Key).obj = nil
 	case *EndpointSlice:
 		delete(b.w.held[EndpointSlices], o.Key)
 		if st := b.state(Key{o.Namespace, o.Service}); st != nil {
@@ -226,9 +238,6 @@ func (b *Batch) state(k Key) *serviceState {
 }
 
 func (b *Batch) setNamespace(ns *Namespace) {
-	if !isLabel(ns.Name) {
-		return
-	}
 	label := appendLabel(nil, ns.Name)
 	h := hashName(label)
 	b.next.namespaces.set(b.w.edit, h, ns, func(o *Namespace) bool { return o.Name == ns.Name })
@@ -272,8 +281,7 @@ func (b *Batch) publish() {
 	}
 	w := b.w
 	if b.changed {
-		w.version = max(w.version+1, b.version)
-		b.next.serial = uint32(w.version)
+		b.next.serial = w.nextSerial(uint32(b.version))
 	}
 	w.ix.current.Store(&b.next)
 	if b.all {
@@ -285,6 +293,17 @@ func (b *Batch) publish() {
 	for _, h := range b.touched {
 		w.ix.generation(h).Add(1)
 	}
+}
+
+// nextSerial returns version's low bits, or the serial after the current one if
+// that moves it no further forward (RFC 1982 §3.2).
+func (w *Writer) nextSerial(version uint32) uint32 {
+	serial := w.ix.Serial()
+	if (w.numbered || version == 0) && int32(version-serial) <= 0 {
+		version = serial + 1
+	}
+	w.numbered = true
+	return version
 }
 
 func (b *Batch) compile(st *serviceState) {
@@ -303,7 +322,7 @@ func (b *Batch) compile(st *serviceState) {
 	} else {
 		b.next.services.set(b.w.edit, st.id.hash, st.compiled, same)
 	}
-	b.touch(st.id.hash, st.compiled.version())
+	b.touch(st.id.hash, st.compiled.changedBy(old))
 	b.reindex(st.id, old, st.compiled)
 }
 

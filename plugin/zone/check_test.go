@@ -1,0 +1,354 @@
+package zone
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"slices"
+)
+
+// check walks all that w holds and has published and returns what is not as it
+// must be. It recomputes by scanning, without the functions that lookups use.
+func check(w *Writer) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.ix.current.Load()
+	return errors.Join(
+		checkTrie("namespaces", s.namespaces), checkTrie("services", s.services),
+		checkTrie("reverse", s.reverse), checkTrie("pods", s.pods),
+		checkNamespaces(w, s), checkServices(w, s), checkReverse(s), checkPods(w, s), checkCounts(w, s),
+	)
+}
+
+// checkTrie checks the structure of t: what trie's comment promises.
+func checkTrie[V any](what string, t trie[V]) error {
+	n, err := t.root.check(0, 0)
+	if err == nil && n != t.len {
+		err = fmt.Errorf("%d leaves, len is %d", n, t.len)
+	}
+	if err != nil {
+		return fmt.Errorf("trie %s: %w", what, err)
+	}
+	return nil
+}
+
+// check checks the node at prefix, the lowest shift bits of all hashes below
+// it, and returns the number of leaves.
+func (n *node[V]) check(shift int, prefix uint64) (count int, err error) {
+	if n == nil {
+		return 0, nil
+	}
+	at := fmt.Sprintf("node %#x/%d", prefix, shift)
+	if cap(n.leaves) > cap(append([]leaf[V](nil), n.leaves...)) || cap(n.children) > cap(append([]*node[V](nil), n.children...)) {
+		return 0, fmt.Errorf("%s: room to grow", at)
+	}
+	if len(n.leaves)+len(n.children) == 0 {
+		return 0, fmt.Errorf("%s: empty", at)
+	}
+	if shift > 0 && len(n.leaves) == 1 && len(n.children) == 0 {
+		return 0, fmt.Errorf("%s: lone leaf", at)
+	}
+	if shift >= maxShift {
+		if n.leafMap != 0 || n.childMap != 0 || n.children != nil {
+			return 0, fmt.Errorf("%s: list of equal hashes with bitmaps or children", at)
+		}
+		for _, l := range n.leaves {
+			if l.hash != n.leaves[0].hash || l.hash != prefix {
+				return 0, fmt.Errorf("%s: hash %#x in the list", at, l.hash)
+			}
+		}
+		return len(n.leaves), nil
+	}
+	if n.leafMap&n.childMap != 0 || bits.OnesCount32(n.leafMap) != len(n.leaves) || bits.OnesCount32(n.childMap) != len(n.children) {
+		return 0, fmt.Errorf("%s: bitmaps %#x and %#x, %d leaves, %d children", at, n.leafMap, n.childMap, len(n.leaves), len(n.children))
+	}
+	leaves, children := n.leaves, n.children
+	for slot := range uint64(slotMask + 1) {
+		below := prefix | slot<<shift
+		switch {
+		case n.leafMap>>slot&1 != 0:
+			if mask := uint64(1)<<min(shift+slotBits, 63) - 1; shift+slotBits < 64 && leaves[0].hash&mask != below ||
+				shift+slotBits >= 64 && leaves[0].hash != below {
+				return 0, fmt.Errorf("%s slot %d: leaf of hash %#x", at, slot, leaves[0].hash)
+			}
+			count++
+			leaves = leaves[1:]
+		case n.childMap>>slot&1 != 0:
+			sub, err := children[0].check(shift+slotBits, below)
+			if err != nil {
+				return 0, err
+			}
+			count += sub
+			children = children[1:]
+		}
+	}
+	return count, nil
+}
+
+func checkNamespaces(w *Writer, s *snapshot) error {
+	if s.namespaces.len != len(w.held[Namespaces]) {
+		return fmt.Errorf("%d namespaces published, %d held", s.namespaces.len, len(w.held[Namespaces]))
+	}
+	for k, o := range w.held[Namespaces] {
+		label := appendLabel(nil, k.Name)
+		if s.namespace(label, hashName(label)) != o {
+			return fmt.Errorf("namespace %s is not found", k.Name)
+		}
+	}
+	return nil
+}
+
+func checkServices(w *Writer, s *snapshot) error {
+	if s.services.len != len(w.services) {
+		return fmt.Errorf("%d services published, %d known", s.services.len, len(w.services))
+	}
+	attached := 0
+	for k, st := range w.services {
+		attached += len(st.slices)
+		labels := appendLabel(appendLabel(nil, k.Name), k.Namespace)
+		switch found := s.service(labels, hashName(labels)); {
+		case found == nil || found != st.compiled || s.serviceByID(st.id) != found:
+			return fmt.Errorf("service %v is not found", k)
+		case st.id.Key != k || found.id != st.id || len(st.id.solo.ids) != 1 || st.id.solo.ids[0] != st.id:
+			return fmt.Errorf("service %v: another's identity", k)
+		case !bytes.Equal(st.id.wire, append(labels, "\x03svc"...)):
+			return fmt.Errorf("service %v: wire %q", k, st.id.wire)
+		case found.obj != st.obj || st.obj == nil && len(st.slices) == 0:
+			return fmt.Errorf("service %v: object %p published, %p held", k, found.obj, st.obj)
+		case !found.sameRecords(compileService(st.id, st.obj, st.slices)):
+			return fmt.Errorf("service %v is stale", k)
+		}
+		for i, slice := range st.slices {
+			if slice.Namespace != k.Namespace || slice.Service != k.Name || w.held[EndpointSlices][slice.Key] != slice {
+				return fmt.Errorf("service %v: slice %v does not belong", k, slice.Key)
+			}
+			if i > 0 && st.slices[i-1].Name >= slice.Name {
+				return fmt.Errorf("service %v: slices out of order", k)
+			}
+		}
+		if err := checkCompiled(st.compiled); err != nil {
+			return fmt.Errorf("service %v: %w", k, err)
+		}
+	}
+	for _, o := range w.held[EndpointSlices] {
+		if slice := o.(*EndpointSlice); !isLabel(slice.Service) || !isLabel(slice.Namespace) {
+			attached++ // belongs nowhere
+		}
+	}
+	if attached != len(w.held[EndpointSlices]) {
+		return fmt.Errorf("%d slices attached to services, %d held", attached, len(w.held[EndpointSlices]))
+	}
+	return nil
+}
+
+// located is an endpoint of a service and where it stands.
+type located struct {
+	Endpoint
+	ref endpointRef
+}
+
+// scan returns every endpoint that s may answer.
+func (s *service) scan() (all []located) {
+	for i, slice := range s.slices {
+		published := []*Endpoints{&slice.Ready, nil}
+		if s.obj != nil && s.obj.PublishNotReady {
+			published[1] = slice.NotReady
+		}
+		for j, set := range published {
+			if set == nil {
+				continue
+			}
+			var n [2]uint32
+			for e := range set.All {
+				family := uint32(0)
+				if e.Addr.Is6() {
+					family = 1
+				}
+				all = append(all, located{e, endpointRef{uint32(i*setsPerSlice+j*2) + family, n[family]}})
+				n[family]++
+			}
+		}
+	}
+	return all
+}
+
+// label returns the endpoint's label, folded.
+func (e *Endpoint) label() string {
+	if e.Name != "" {
+		return string(bytes.ToLower([]byte(e.Name)))
+	}
+	return string(appendDashed(nil, e.Addr))
+}
+
+// checkCompiled checks what compileService derived.
+func checkCompiled(s *service) error {
+	for _, slice := range s.slices {
+		for _, set := range []*Endpoints{&slice.Ready, slice.NotReady} {
+			if set == nil {
+				continue
+			}
+			if err := errors.Join(checkPacked(&set.v4, 4), checkPacked(&set.v6, 16)); err != nil {
+				return fmt.Errorf("slice %s: %w", slice.Name, err)
+			}
+		}
+	}
+	if s.obj == nil || s.obj.Kind == ExternalName {
+		if s.v4 != nil || s.v6 != nil || s.names != nil || s.overlap {
+			return errors.New("compiled without endpoints to answer")
+		}
+		return nil
+	}
+	var addrs []netip.Addr
+	var named []endpointRef
+	names, labels := map[string]int{}, map[string]netip.Addr{}
+	overlap := false
+	for _, e := range s.scan() {
+		if got := s.nameAt(e.ref); got != e.Name || !bytes.Equal(s.addrAt(e.ref), e.Addr.AsSlice()) {
+			return fmt.Errorf("endpoint %v is %s %x", e, got, s.addrAt(e.ref))
+		}
+		overlap = overlap || slices.Contains(addrs, e.Addr)
+		if old, ok := labels[e.label()]; ok && old != e.Addr {
+			overlap = true
+		}
+		labels[e.label()] = e.Addr
+		addrs = append(addrs, e.Addr)
+		if e.Name != "" {
+			named = append(named, e.ref)
+			names[e.label()]++
+		}
+	}
+	if s.overlap != overlap {
+		return fmt.Errorf("overlap is %v", s.overlap)
+	}
+	if len(s.names) != len(named) || !slices.IsSortedFunc(s.names, func(a, b endpointRef) int {
+		return compareFold(s.nameAt(a), s.nameAt(b))
+	}) {
+		return fmt.Errorf("names are %v, not sorted or not just %v", s.names, named)
+	}
+	for _, ref := range named {
+		if !slices.Contains(s.names, ref) || len(s.named([]byte(s.nameAt(ref)))) != names[string(bytes.ToLower([]byte(s.nameAt(ref))))] {
+			return fmt.Errorf("name %s is not found", s.nameAt(ref))
+		}
+	}
+	if s.obj.Kind == ClusterIP {
+		addrs = s.obj.ClusterIPs
+	} else {
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		addrs = slices.Compact(addrs)
+	}
+	var v4, v6 []byte
+	for _, a := range addrs {
+		if a.Is4() {
+			v4 = append(v4, a.AsSlice()...)
+		} else {
+			v6 = append(v6, a.AsSlice()...)
+		}
+	}
+	if !bytes.Equal(v4, s.v4) || !bytes.Equal(v6, s.v6) {
+		return fmt.Errorf("addresses %x %x, not %x %x", s.v4, s.v6, v4, v6)
+	}
+	return nil
+}
+
+func checkPacked(set *addrSet, width int) error {
+	n := len(set.packed) / width
+	switch {
+	case len(set.packed)%width != 0 || set.names != nil && len(set.names) != n:
+		return fmt.Errorf("%d octets of %d and %d names", len(set.packed), width, len(set.names))
+	case cap(set.packed) > cap(append([]byte(nil), set.packed...)) || cap(set.names) > n:
+		return errors.New("packed with room to grow")
+	case set.names != nil && !slices.ContainsFunc(set.names, func(s string) bool { return s != "" }):
+		return errors.New("names without a name")
+	}
+	for i := 1; i < n; i++ {
+		c := bytes.Compare(set.packed[(i-1)*width:i*width], set.packed[i*width:(i+1)*width])
+		if c > 0 || c == 0 && set.name(i-1) > set.name(i) {
+			return fmt.Errorf("not sorted at %d", i)
+		}
+	}
+	return nil
+}
+
+// checkReverse checks that the reverse entries are just the ClusterIPs and
+// endpoints of all services, each as often as it stands there.
+func checkReverse(s *snapshot) error {
+	want := map[netip.Addr]map[*ident]int{}
+	note := func(id *ident, a netip.Addr) {
+		if want[a] == nil {
+			want[a] = map[*ident]int{}
+		}
+		want[a][id]++
+	}
+	for l := range s.services.all {
+		if o := l.value.obj; o != nil {
+			for _, a := range o.ClusterIPs {
+				note(l.value.id, a)
+			}
+		}
+		for _, e := range l.value.scan() {
+			note(l.value.id, e.Addr)
+		}
+	}
+	if s.reverse.len != len(want) {
+		return fmt.Errorf("%d reverse entries for %d addresses", s.reverse.len, len(want))
+	}
+	for a, owners := range want {
+		n := 0
+		for id, count := range owners {
+			got := 0
+			for _, o := range s.ownersOf(a) {
+				if o == id {
+					got++
+				}
+			}
+			if got != count {
+				return fmt.Errorf("%v belongs to %v %d times, not %d", a, id.Key, got, count)
+			}
+			n += count
+		}
+		if len(s.ownersOf(a)) != n {
+			return fmt.Errorf("%v has %d owners, not %d", a, len(s.ownersOf(a)), n)
+		}
+	}
+	return nil
+}
+
+func checkPods(w *Writer, s *snapshot) error {
+	want := map[netip.Addr]int{}
+	for _, o := range w.held[Pods] {
+		p := o.(*Pod)
+		for _, a := range p.Addrs {
+			if !slices.Contains(s.podsAt(a), p) {
+				return fmt.Errorf("pod %v is not found at %v", p.Key, a)
+			}
+			want[a]++
+		}
+	}
+	if s.pods.len != len(want) {
+		return fmt.Errorf("%d pod addresses, not %d", s.pods.len, len(want))
+	}
+	for a, n := range want {
+		if len(s.podsAt(a)) != n {
+			return fmt.Errorf("%d pods at %v, not %d", len(s.podsAt(a)), a, n)
+		}
+	}
+	return nil
+}
+
+func checkCounts(w *Writer, s *snapshot) error {
+	want := [numResources]int{}
+	for r := range numResources {
+		want[r] = len(w.held[r])
+	}
+	for _, st := range w.services {
+		if st.obj != nil {
+			want[Services]++
+		}
+	}
+	if s.objects != want {
+		return fmt.Errorf("objects counted %v, held %v", s.objects, want)
+	}
+	return nil
+}

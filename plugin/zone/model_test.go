@@ -1,0 +1,525 @@
+package zone
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+	"github.com/miekg/dns"
+)
+
+// naive says what a cluster's DNS answers, by scanning lists of objects, with
+// names and addresses as text: CoreDNS's plugin/kubernetes and
+// plugin/backend_lookup.go as they read, with the differences of
+// CONFORMANCE.md. It is the oracle of the model test.
+type naive struct {
+	namespaces map[string]bool
+	services   map[Key]*Service
+	slices     map[Key]*naiveSlice
+	pods       map[Key]*Pod
+	synced     [numResources]bool
+	serial     uint32 // not the model's to say
+}
+
+// naiveSlice is an EndpointSlice with its endpoints as lists.
+type naiveSlice struct {
+	Key
+	service         string
+	ports           []Port
+	ready, notReady []Endpoint
+}
+
+func newNaive() *naive {
+	return &naive{namespaces: map[string]bool{}, services: map[Key]*Service{}, slices: map[Key]*naiveSlice{}, pods: map[Key]*Pod{}}
+}
+
+// reply is what a question is answered with. Records are as miekg/dns prints
+// them, each section sorted.
+type reply struct {
+	outcome                       Outcome
+	blocked                       Resource
+	answer, authority, additional []string
+	chase                         []string // the CNAME targets of the outcome Chase
+}
+
+// naiveView is the options of a view, and where the server is reached.
+type naiveView struct {
+	Options
+	local []netip.Addr
+}
+
+// asking is a question about a name in a zone.
+type asking struct {
+	*naive
+	*naiveView
+	zone  string // as asked
+	name  string // as asked
+	qtype uint16
+}
+
+// item is one of CoreDNS's msg.Service: an address, or a host name, that a
+// name leads to.
+type item struct {
+	host   string
+	port   int
+	target string // for SRV
+}
+
+// status is what became of a lookup of items.
+type status struct {
+	outcome Outcome // Success also for no items
+	blocked Resource
+}
+
+func (m *naive) ask(v *naiveView, name string, qtype uint16) (reply, bool) {
+	best := ""
+	for _, z := range v.Zones {
+		if dns.IsSubDomain(z, name) && len(z) > len(best) {
+			best = z
+		}
+	}
+	if best == "" {
+		return reply{}, false
+	}
+	a := &asking{m, v, name[len(name)-len(best):], name, qtype}
+	return a.reply(), true
+}
+
+func (a *asking) reply() reply {
+	var r reply
+	var st status
+	switch below := a.below(); {
+	case len(below) == 1 && below[0] == "dns-version":
+		if a.qtype == dns.TypeTXT {
+			r.answer = []string{rr(a.name, 28800, "TXT", `"1.1.0"`)}
+		}
+	case !a.synced[Namespaces]:
+		st = status{Unready, Namespaces}
+	case !a.synced[Services]:
+		st = status{Unready, Services}
+	case len(below) == 0 && a.qtype == dns.TypeNS:
+		st = a.ns(&r)
+	case len(below) == 2 && below[0] == "ns" && below[1] == "dns":
+		st = a.nsAddrs(&r)
+	case a.qtype == dns.TypeSOA:
+		if len(below) == 0 {
+			r.answer = a.soa()
+		}
+	case a.reverse() != "":
+		st = a.ptr(&r)
+		if len(below) == 0 && st.outcome == NameError {
+			st.outcome = Success // an apex exists
+		}
+	case a.qtype == dns.TypeA || a.qtype == dns.TypeAAAA:
+		r.answer, r.chase, st = a.addresses(nil)
+	case a.qtype == dns.TypeSRV:
+		st = a.srv(&r)
+	case a.qtype == dns.TypeCNAME:
+		var items []item
+		items, st = a.items()
+		if len(items) > 0 && net.ParseIP(items[0].host) == nil {
+			r.answer = []string{a.rr(a.name, "CNAME", dns.Fqdn(items[0].host))}
+		}
+	default:
+		_, st = a.items()
+	}
+	r.outcome, r.blocked = st.outcome, st.blocked
+	switch {
+	case r.outcome != Success:
+		r.answer, r.chase, r.additional = nil, nil, nil
+	case r.chase != nil:
+		r.outcome, r.answer = Chase, nil
+		return r
+	case len(r.answer) == 0:
+		r.outcome = NoData
+	}
+	if r.outcome != Success {
+		r.authority = a.soa()
+	}
+	slices.Sort(r.answer)
+	slices.Sort(r.additional)
+	return r
+}
+
+func rr(owner string, ttl uint32, typ, data string) string {
+	return fmt.Sprintf("%s\t%d\tIN\t%s\t%s", owner, ttl, typ, data)
+}
+
+func (a *asking) rr(owner, typ, data string) string { return rr(owner, a.TTL, typ, data) }
+
+func (a *asking) address(owner, ip string) string {
+	if strings.Contains(ip, ":") {
+		return a.rr(owner, "AAAA", ip)
+	}
+	return a.rr(owner, "A", ip)
+}
+
+// join returns labels in front of the zone.
+func (a *asking) join(labels string) string {
+	if a.zone == "." {
+		return labels + "."
+	}
+	return labels + "." + a.zone
+}
+
+func (a *asking) soa() []string {
+	return []string{rr(a.zone, min(a.TTL, 300), "SOA", fmt.Sprintf("%s %s %d 7200 1800 86400 %d",
+		a.join("ns.dns"), a.join("hostmaster"), a.serial, a.TTL))}
+}
+
+// below returns the labels in front of the zone, in lower case.
+func (a *asking) below() []string {
+	labels := dns.SplitDomainName(strings.ToLower(a.name))
+	return labels[:len(labels)-dns.CountLabel(a.zone)]
+}
+
+// reverse returns the address that the name is the reverse name of, or "".
+func (a *asking) reverse() string {
+	name := strings.ToLower(a.name)
+	if strings.HasSuffix(name, dnsutil.IP6arpa) && dns.CountLabel(name) != 34 {
+		return ""
+	}
+	if text := dnsutil.ExtractAddressFromReverse(name); text != "" {
+		return netip.MustParseAddr(text).Unmap().String()
+	}
+	return ""
+}
+
+// endpoints returns the published endpoints of a slice.
+func (m *naive) endpoints(s *naiveSlice) []Endpoint {
+	all := slices.Clone(s.ready)
+	if svc := m.services[Key{s.Namespace, s.service}]; svc != nil && svc.PublishNotReady {
+		all = append(all, s.notReady...)
+	}
+	return all
+}
+
+func (m *naive) slicesOf(k Key) (of []*naiveSlice) {
+	for _, s := range m.slices {
+		if s.Namespace == k.Namespace && s.service == k.Name {
+			of = append(of, s)
+		}
+	}
+	return of
+}
+
+// hostname is CoreDNS's endpointHostname.
+func hostname(e Endpoint) string {
+	if e.Name != "" {
+		return e.Name
+	}
+	text := e.Addr.String()
+	if strings.Contains(text, ".") {
+		return strings.ReplaceAll(text, ".", "-")
+	}
+	text = strings.ReplaceAll(text, ":", "-")
+	if strings.HasSuffix(text, "-") {
+		text += "0"
+	}
+	return text
+}
+
+// hidden reports whether the view hides a namespace for reverse names, where
+// otherwise it need not exist.
+func (a *asking) hidden(ns string) bool {
+	return len(a.Namespaces) > 0 && !slices.Contains(a.Namespaces, ns) || a.SelectedNamespaces && !a.namespaces[ns]
+}
+
+func (a *asking) needs(r Resource) (status, bool) {
+	if a.synced[r] || r == EndpointSlices && a.NoEndpoints {
+		return status{}, true
+	}
+	return status{Unready, r}, false
+}
+
+func (a *asking) ptr(r *reply) status {
+	ip := a.reverse()
+	var targets []string
+	for _, s := range a.services {
+		if !a.hidden(s.Namespace) && len(targets) == 0 && slices.ContainsFunc(s.ClusterIPs, func(c netip.Addr) bool { return c.String() == ip }) {
+			targets = []string{s.Name + "." + s.Namespace}
+		}
+	}
+	if len(targets) == 0 {
+		if st, ok := a.needs(EndpointSlices); !ok {
+			return st
+		}
+		for _, s := range a.slices {
+			for _, e := range a.endpoints(s) {
+				if !a.NoEndpoints && !a.hidden(s.Namespace) && e.Addr.String() == ip {
+					targets = append(targets, hostname(e)+"."+s.service+"."+s.Namespace)
+				}
+			}
+		}
+	}
+	if len(targets) == 0 {
+		return status{outcome: NameError}
+	}
+	primary := slices.IndexFunc(a.Zones, func(z string) bool { return !strings.HasSuffix(z, ".arpa.") })
+	slices.Sort(targets)
+	for _, t := range slices.Compact(targets) {
+		if a.qtype == dns.TypePTR {
+			r.answer = append(r.answer, a.rr(a.name, "PTR", dnsutil.Join(t+".svc", a.Zones[primary])))
+		}
+	}
+	return status{}
+}
+
+// server returns name and address of the zone's servers.
+func (a *asking) server() (list [][2]string, st status) {
+	if st, ok := a.needs(EndpointSlices); !ok {
+		return nil, st
+	}
+	found := false
+	for _, local := range a.local {
+		for _, s := range a.slices {
+			if a.NoEndpoints || a.hidden(s.Namespace) || !slices.ContainsFunc(a.endpoints(s), func(e Endpoint) bool { return e.Addr == local }) {
+				continue
+			}
+			found = true
+			svc := a.services[Key{s.Namespace, s.service}]
+			switch {
+			case svc == nil:
+			case svc.Kind == ClusterIP:
+				for _, ip := range svc.ClusterIPs {
+					list = append(list, [2]string{a.join(svc.Name + "." + svc.Namespace + ".svc"), ip.String()})
+				}
+			case svc.Kind == Headless:
+				for _, s := range a.slicesOf(svc.Key) {
+					for _, e := range a.endpoints(s) {
+						list = append(list, [2]string{a.join(hostname(e) + "." + svc.Name + "." + svc.Namespace + ".svc"), e.Addr.String()})
+					}
+				}
+			}
+		}
+	}
+	if !found {
+		for _, local := range a.local {
+			list = append(list, [2]string{a.join("ns.dns"), local.String()})
+		}
+	}
+	slices.SortFunc(list, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+	return slices.Compact(list), status{}
+}
+
+func (a *asking) ns(r *reply) status {
+	list, st := a.server()
+	for _, l := range list {
+		r.answer = append(r.answer, a.rr(a.name, "NS", l[0]))
+		r.additional = append(r.additional, a.address(l[0], l[1]))
+	}
+	slices.Sort(r.answer)
+	r.answer = slices.Compact(r.answer)
+	return st
+}
+
+func (a *asking) nsAddrs(r *reply) status {
+	list, st := a.server()
+	for _, l := range list {
+		if six := strings.Contains(l[1], ":"); six && a.qtype == dns.TypeAAAA || !six && a.qtype == dns.TypeA {
+			r.answer = append(r.answer, a.address(a.name, l[1]))
+		}
+	}
+	slices.Sort(r.answer)
+	r.answer = slices.Compact(r.answer)
+	return st
+}
+
+// addresses is plugin.A and plugin.AAAA.
+func (a *asking) addresses(previous []string) (rrs, chase []string, st status) {
+	if len(previous) > 0 {
+		sub := &asking{a.naive, a.naiveView, a.zone, a.name, a.qtype}
+		if below := a.below(); len(below) == 2 && below[0] == "ns" && below[1] == "dns" {
+			var r reply
+			st = sub.nsAddrs(&r)
+			return r.answer, nil, st
+		} else if a.reverse() != "" {
+			return nil, nil, sub.ptr(new(reply))
+		}
+	}
+	items, st := a.items()
+	for _, i := range items {
+		if ip := net.ParseIP(i.host); ip != nil {
+			six := ip.To4() == nil
+			if record := a.address(a.name, i.host); six == (a.qtype == dns.TypeAAAA) && !slices.Contains(rrs, record) {
+				rrs = append(rrs, record)
+			}
+			continue
+		}
+		target := dns.Fqdn(i.host)
+		if dns.IsSubDomain(a.name, target) || len(previous) > 10 || slices.Contains(previous, target) {
+			continue
+		}
+		passed := append(slices.Clone(previous), target)
+		if !dns.IsSubDomain(a.zone, target) {
+			return nil, passed, status{}
+		}
+		next := &asking{a.naive, a.naiveView, a.zone, target, a.qtype}
+		found, chase, st := next.addresses(passed)
+		if chase != nil || st.outcome == Unready {
+			return nil, chase, st
+		}
+		if len(found) > 0 {
+			rrs = append(append(rrs, a.rr(a.name, "CNAME", target)), found...)
+		}
+	}
+	return rrs, nil, st
+}
+
+// srv is plugin.SRV for items that are addresses.
+func (a *asking) srv(r *reply) status {
+	items, st := a.items()
+	items = slices.DeleteFunc(items, func(i item) bool { return net.ParseIP(i.host) == nil })
+	total := 0
+	for range items {
+		total += 100
+	}
+	for _, i := range items {
+		if i.port == -1 {
+			continue
+		}
+		weight := max(1, int(math.Floor(100.0/float64(total)*100)))
+		r.answer = append(r.answer, a.rr(a.name, "SRV", fmt.Sprintf("0 %d %d %s", weight, i.port, i.target)))
+		r.additional = append(r.additional, a.address(i.target, i.host))
+	}
+	slices.Sort(r.answer)
+	r.answer = slices.Compact(r.answer)
+	slices.Sort(r.additional)
+	r.additional = slices.Compact(r.additional)
+	return st
+}
+
+// items is Kubernetes.Records.
+func (a *asking) items() ([]item, status) {
+	nothing := status{outcome: NameError}
+	below := a.below()
+	n := len(below)
+	if n == 0 || n == 1 && (below[0] == "svc" || below[0] == "pod") {
+		return nil, status{}
+	}
+	if root := below[n-1]; n == 1 || n > 5 || root != "svc" && root != "pod" || dnsutil.IsReverse(strings.ToLower(a.name)) > 0 {
+		return nil, nothing
+	}
+	ns := below[n-2]
+	switch {
+	case !a.namespaces[ns] || len(a.Namespaces) > 0 && !slices.Contains(a.Namespaces, ns):
+		return nil, nothing
+	case below[n-1] == "pod":
+		if a.Pods == PodsDisabled {
+			return nil, nothing
+		}
+		if n == 2 {
+			return nil, status{}
+		}
+		return a.podItems(ns, below[n-3])
+	case n == 2:
+		return nil, status{}
+	}
+	var endpoint, port, protocol string
+	switch n {
+	case 4:
+		endpoint = below[0]
+	case 5:
+		port, protocol = strings.TrimPrefix(below[0], "_"), strings.TrimPrefix(below[1], "_")
+	}
+	svc := a.services[Key{ns, below[n-3]}]
+	if svc == nil {
+		return nil, nothing
+	}
+	return a.serviceItems(svc, endpoint, port, protocol)
+}
+
+func (a *asking) podItems(ns, label string) (items []item, st status) {
+	ip := strings.ReplaceAll(label, "-", ":")
+	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
+		ip = strings.ReplaceAll(label, "-", ".")
+	}
+	target := a.join(label + "." + ns + ".pod")
+	if a.Pods == PodsInsecure {
+		if parsed := net.ParseIP(ip); parsed != nil {
+			return []item{{parsed.String(), 0, target}}, status{}
+		}
+		return nil, status{outcome: NameError}
+	}
+	if st, ok := a.needs(Pods); !ok {
+		return nil, st
+	}
+	st.outcome = NameError
+	for _, p := range a.pods {
+		if p.Namespace == ns && slices.ContainsFunc(p.Addrs, func(x netip.Addr) bool { return x.String() == ip }) {
+			items = append(items, item{ip, 0, target})
+			st.outcome = Success
+		}
+	}
+	return items, st
+}
+
+// serviceItems is Kubernetes.findServices.
+func (a *asking) serviceItems(svc *Service, endpoint, port, protocol string) (items []item, st status) {
+	nothing := status{outcome: NameError}
+	name := svc.Name + "." + svc.Namespace + ".svc"
+	if svc.Kind == ExternalName {
+		if endpoint != "" || port != "" || protocol != "" || net.ParseIP(svc.ExternalName) != nil {
+			return nil, nothing
+		}
+		if _, err := dns.PackDomainName(dns.Fqdn(svc.ExternalName), make([]byte, 255), 0, nil, false); err != nil {
+			return nil, nothing // CoreDNS would try
+		}
+		return []item{{host: svc.ExternalName}}, status{}
+	}
+	if a.IgnoreEmpty && svc.Kind == ClusterIP {
+		if st, ok := a.needs(EndpointSlices); !ok {
+			return nil, st
+		}
+		count := 0
+		for _, s := range a.slicesOf(svc.Key) {
+			count += len(a.endpoints(s))
+		}
+		if count == 0 || a.NoEndpoints {
+			return nil, nothing
+		}
+	}
+	matches := func(p Port) bool {
+		return (port == "" || strings.EqualFold(p.Name, port)) && (protocol == "" || strings.EqualFold(p.Protocol, protocol))
+	}
+	orNone := func(ports []Port) []Port {
+		if len(ports) == 0 {
+			return []Port{{Number: -1}}
+		}
+		return ports
+	}
+	st = nothing
+	if svc.Kind == ClusterIP && endpoint == "" {
+		for _, p := range orNone(svc.Ports) {
+			if !matches(p) {
+				continue
+			}
+			st.outcome = Success
+			for _, ip := range svc.ClusterIPs {
+				items = append(items, item{ip.String(), int(p.Number), a.join(name)})
+			}
+		}
+		return items, st
+	}
+	if st, ok := a.needs(EndpointSlices); !ok {
+		return nil, st
+	}
+	for _, s := range a.slicesOf(svc.Key) {
+		for _, e := range a.endpoints(s) {
+			if a.NoEndpoints || endpoint != "" && !strings.EqualFold(endpoint, hostname(e)) {
+				continue
+			}
+			for _, p := range orNone(s.ports) {
+				if matches(p) {
+					st.outcome = Success
+					items = append(items, item{e.Addr.String(), int(p.Number), a.join(hostname(e) + "." + name)})
+				}
+			}
+		}
+	}
+	return items, st
+}

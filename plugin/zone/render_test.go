@@ -1,0 +1,178 @@
+package zone
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+
+	"github.com/miekg/dns"
+)
+
+// What does not fit is left out, whole records at a time, and TC says so; what
+// is left is part of the full answer.
+func TestTruncation(t *testing.T) {
+	v := worldOfKinds(t)
+	for _, k := range kinds {
+		var a Answer
+		name := wireName(t, k.name)
+		v.Lookup(&a, name, k.qtype)
+		full, err := render(&a, name, k.qtype, 65535)
+		if err != nil {
+			t.Fatalf("%s: %v", k.what, err)
+		}
+		whole := fmt.Sprint(full.Answer, full.Ns, full.Extra)
+		total := len(full.Answer) + len(full.Ns) + len(full.Extra)
+		complete := 0
+		for limit := 12 + len(name) + 4; complete == 0; limit++ {
+			m, err := render(&a, name, k.qtype, limit)
+			if err != nil {
+				t.Fatalf("%s in %d octets: %v", k.what, limit, err)
+			}
+			n := len(m.Answer) + len(m.Ns) + len(m.Extra)
+			if m.Truncated != (n < total) {
+				t.Fatalf("%s in %d octets: %d of %d records, truncated %v", k.what, limit, n, total, m.Truncated)
+			}
+			for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+				for _, rr := range section {
+					if !strings.Contains(whole, rr.String()) {
+						t.Fatalf("%s in %d octets: %v is not in the full answer", k.what, limit, rr)
+					}
+				}
+			}
+			if !m.Truncated {
+				complete = limit
+			}
+		}
+		if complete > full.Len() {
+			t.Errorf("%s: %d octets, miekg/dns needs %d without compression", k.what, complete, full.Len())
+		}
+	}
+}
+
+// The longest names cannot be compressed away: a target over 255 octets is an
+// error, not a broken message.
+func TestTargetTooLong(t *testing.T) {
+	zone := strings.Repeat("z", 60) + "." + strings.Repeat("y", 60) + "."
+	svc, ns := strings.Repeat("s", 60), strings.Repeat("n", 60)
+	w := worldOf(t, "namespace "+ns+"\nservice "+ns+"/"+svc+" headless\nslice "+ns+"/x "+svc+" p:1/TCP 10.0.0.1="+strings.Repeat("h", 40))
+	v := mustView(t, w, Options{Zones: []string{zone}})
+	var a Answer
+	name := wireName(t, svc+"."+ns+".svc."+zone)
+	v.Lookup(&a, name, dnswire.TypeSRV)
+	if _, err := render(&a, name, dnswire.TypeSRV, 65535); !errors.Is(err, dnswire.ErrNameTooLong) {
+		t.Errorf("error %v", err)
+	}
+	ask(t, v, []qa{{svc + "." + ns + ".svc." + zone + " A", svc + "." + ns + ".svc." + zone + " A 10.0.0.1"}})
+}
+
+func TestRenderChase(t *testing.T) {
+	v := mustView(t, worldOf(t, "namespace a\nservice a/x external=example.org"), Options{})
+	var a Answer
+	name := wireName(t, "x.a.svc.cluster.local.")
+	v.Lookup(&a, name, dnswire.TypeA)
+	var r Renderer
+	dst := []byte("before")
+	got, err := r.Append(dst, &dnswire.Query{Name: name, Type: dnswire.TypeA, Class: 1}, &a, 512)
+	if !errors.Is(err, ErrIncomplete) || string(got) != "before" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if a.Outcome.Rcode() != dnswire.RcodeNoError {
+		t.Errorf("response code %d", a.Outcome.Rcode())
+	}
+}
+
+// The OPT record is answered by one, and counts towards the limit.
+func TestRenderOPT(t *testing.T) {
+	v := worldOfKinds(t)
+	m := new(dns.Msg)
+	m.SetQuestion("db.shop.svc.cluster.local.", dns.TypeA)
+	m.SetEdns0(300, true)
+	packet, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q dnswire.Query
+	if why := dnswire.ParseQuery(packet, &q); why != dnswire.Accepted {
+		t.Fatal(why)
+	}
+	var a Answer
+	var r Renderer
+	v.Lookup(&a, q.Name, q.Type)
+	got, err := r.Append([]byte("\x00\x00"), &q, &a, 200)
+	if err != nil || len(got) > 202 {
+		t.Fatalf("%d octets, %v", len(got), err)
+	}
+	reply := new(dns.Msg)
+	if err := reply.Unpack(got[2:]); err != nil {
+		t.Fatal(err)
+	}
+	opt := reply.IsEdns0()
+	if opt == nil || !opt.Do() || opt.UDPSize() != 300 || !reply.Truncated || !reply.RecursionDesired || reply.RecursionAvailable || len(reply.Answer) == 0 {
+		t.Errorf("%v", reply)
+	}
+}
+
+// FuzzLookup asks for anything. The reply reads back, is the same from memory
+// used before as from new, and does not depend on the case of the name.
+func FuzzLookup(f *testing.F) {
+	w := worldOf(f, shop+`
+		service shop/out external=example.org
+		service shop/in external=db.shop.svc.cluster.local
+		service shop/loop external=loop.shop.svc.cluster.local
+	`)
+	var views []*View
+	for _, opt := range []Options{
+		{Zones: []string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."}, Pods: PodsVerified},
+		{Zones: []string{"."}, Pods: PodsInsecure}, {Zones: []string{"svc.", "local."}, IgnoreEmpty: true}, {Zones: []string{"Cluster.local."}, NoEndpoints: true},
+	} {
+		views = append(views, mustView(f, w, opt, "10.1.0.5", "fd01::5"))
+	}
+	for _, k := range kinds {
+		f.Add(wireName(f, k.name), k.qtype, uint16(512))
+	}
+	for _, s := range []string{"10-1-0-1.web.shop.svc.cluster.local", "ns.dns.cluster.local", "in.shop.svc.cluster.local", "loop.shop.svc.cluster.local", ".", "db-0.db.shop.svc.cluster.local", "_pg._tcp.mixed.shop.svc.cluster.local", "12.0.1.10.in-addr.arpa"} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeSRV, dns.TypeNS, dns.TypePTR, dns.TypeANY} {
+			f.Add(wireName(f, s), qtype, uint16(100))
+		}
+	}
+	used, usedRenderer := make([]Answer, len(views)), make([]Renderer, len(views))
+	f.Fuzz(func(t *testing.T, name []byte, qtype, limit uint16) {
+		for i, v := range views {
+			var a Answer
+			ok := v.Lookup(&a, name, qtype)
+			if used := v.Lookup(&used[i], name, qtype); used != ok {
+				t.Fatalf("in a zone: %v, with used memory %v", ok, used)
+			}
+			if !ok {
+				continue
+			}
+			if a.Outcome != used[i].Outcome || a.Blocked != used[i].Blocked {
+				t.Fatalf("outcome %d, with used memory %d", a.Outcome, used[i].Outcome)
+			}
+			var folded Answer
+			if lower := bytes.ToLower(name); len(lower) == len(name) && (!v.Lookup(&folded, dnswire.AppendLower(nil, name), qtype) || folded.Outcome != a.Outcome) {
+				t.Fatalf("%q: outcome %d, in lower case %d", name, a.Outcome, folded.Outcome)
+			}
+			if a.Outcome == Chase {
+				if a.Target() == nil {
+					t.Fatal("no target")
+				}
+				continue
+			}
+			q := &dnswire.Query{Name: name, ID: 4711, Type: qtype, Class: dnswire.ClassIN}
+			var r Renderer
+			fresh, err := r.Append(nil, q, &a, max(512, int(limit)))
+			again, err2 := usedRenderer[i].Append(nil, q, &used[i], max(512, int(limit)))
+			if err != nil || err2 != nil || !bytes.Equal(fresh, again) {
+				t.Fatalf("%q: %v %v\n%x\n%x", name, err, err2, fresh, again)
+			}
+			if _, err := render(&a, name, qtype, max(512, int(limit))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
