@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // kubeconfig users that log in so
@@ -44,6 +45,10 @@ type Config struct {
 
 	PodNames bool // endpoints without a hostname are named after their pods
 
+	// Labels selects Services, EndpointSlices and Pods, NamespaceLabels
+	// Namespaces, in the syntax of labels.Parse. Empty selects all.
+	Labels, NamespaceLabels string
+
 	NoEndpoints bool // do not follow EndpointSlices
 	Pods        bool // follow Pods
 }
@@ -53,6 +58,26 @@ type Config struct {
 func (c Config) Validate() error {
 	_, _, err := c.clients()
 	return err
+}
+
+// selector returns the label selector for the objects of r.
+func (c Config) selector(r zone.Resource) string {
+	if r == zone.Namespaces {
+		return c.NamespaceLabels
+	}
+	return c.Labels
+}
+
+// selectors returns the selectors for each resource. An error names the one
+// that is wrong.
+func (c Config) selectors() (selects [len(resources)]labels.Selector, err error) {
+	for r := range selects {
+		text := c.selector(zone.Resource(r))
+		if selects[r], err = labels.Parse(text); err != nil {
+			return selects, fmt.Errorf("label selector %q: %w", text, err)
+		}
+	}
+	return selects, nil
 }
 
 // resources returns what c wants followed.
@@ -91,6 +116,9 @@ func (c Config) key() (sourceKey, error) {
 // clients returns a client for the group of each of resources, and the API
 // server's address.
 func (c Config) clients() (*[len(resources)]rest.Interface, string, error) {
+	if _, err := c.selectors(); err != nil {
+		return nil, "", err
+	}
 	config, err := c.rest()
 	if err != nil {
 		return nil, "", err

@@ -92,7 +92,7 @@ func (s *source) follow(r zone.Resource) {
 	st := newStore(r, s.writer, &s.conv, &s.latency)
 	s.stores[r].Store(st)
 	if s.clients != nil {
-		f := &reflection{resource: resources[r], client: s.clients[r], store: st}
+		f := &reflection{resource: resources[r], labels: s.key.config.selector(r), client: s.clients[r], store: st}
 		s.running.Go(func() { f.run(s.ctx) })
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
@@ -42,7 +43,10 @@ import (
 // the newest file or folder changed, in Unix seconds, or one more than that of
 // the load before if that is higher. So the serials of a zone move forward with
 // each load, and over restarts as long as clocks do.
-func AcquireManifests(paths []string) (*Feed, error) {
+//
+// Of c counts only what is kept of the objects: PodNames, Labels and
+// NamespaceLabels. A namespace without an object has no labels.
+func AcquireManifests(paths []string, c Config) (*Feed, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("manifests: no paths")
 	}
@@ -54,8 +58,14 @@ func AcquireManifests(paths []string) (*Feed, error) {
 		}
 	}
 	all := []zone.Resource{zone.Namespaces, zone.Services, zone.EndpointSlices, zone.Pods}
-	return acquire(sourceKey{manifests: strings.Join(abs, "\x00")}, all, func(s *source) error {
+	selects, err := c.selectors()
+	if err != nil {
+		return nil, fmt.Errorf("manifests: %w", err)
+	}
+	c = Config{PodNames: c.PodNames, Labels: c.Labels, NamespaceLabels: c.NamespaceLabels}
+	return acquire(sourceKey{config: c, manifests: strings.Join(abs, "\x00")}, all, func(s *source) error {
 		s.name = strings.Join(abs, ", ")
+		s.conv.podNames = c.PodNames
 		for _, r := range all {
 			s.follow(r)
 		}
@@ -63,7 +73,7 @@ func AcquireManifests(paths []string) (*Feed, error) {
 		if err != nil {
 			return fmt.Errorf("watching manifests: %w", err)
 		}
-		m := &manifests{source: s, paths: abs, watcher: watcher}
+		m := &manifests{source: s, selects: selects, paths: abs, watcher: watcher}
 		if err := m.reload(); err != nil {
 			watcher.Close()
 			return err
@@ -76,6 +86,7 @@ func AcquireManifests(paths []string) (*Feed, error) {
 // manifests keeps a source in step with files.
 type manifests struct {
 	*source
+	selects [len(resources)]labels.Selector
 	paths   []string // absolute
 	watcher *fsnotify.Watcher
 	loaded  string // fingerprint of the files as they were published
@@ -180,7 +191,7 @@ func (m *manifests) load() error {
 		return nil
 	}
 	version := max(m.version+1, uint64(max(newest.Unix(), 0)))
-	set := newManifestSet(&m.conv, version)
+	set := newManifestSet(&m.conv, m.selects, version)
 	for _, file := range files {
 		if err := set.addFile(file); err != nil {
 			return err

@@ -54,7 +54,7 @@ const shopJSON = `{"apiVersion": "v1", "kind": "List", "items": [
 
 func acquireManifests(t *testing.T, paths ...string) *Feed {
 	t.Helper()
-	f, err := AcquireManifests(paths)
+	f, err := AcquireManifests(paths, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,11 @@ func TestManifests(t *testing.T) {
 
 func TestManifestDefaults(t *testing.T) {
 	dir := t.TempDir()
-	set := newManifestSet(new(converter), 9)
+	selects, err := Config{}.selectors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := newManifestSet(new(converter), selects, 9)
 	if err := set.addFile(writeFile(t, filepath.Join(dir, "a.yaml"), shopYAML)); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +146,7 @@ func TestManifestErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		f, err := AcquireManifests([]string{dir})
+		f, err := AcquireManifests([]string{dir}, Config{})
 		if err == nil {
 			f.Release()
 		}
@@ -153,7 +157,7 @@ func TestManifestErrors(t *testing.T) {
 		}
 	}
 	for _, paths := range [][]string{nil, {filepath.Join(t.TempDir(), "missing.yaml")}, {filepath.Join(t.TempDir(), "no", "folder")}} {
-		if _, err := AcquireManifests(paths); err == nil || len(paths) > 0 && !strings.Contains(err.Error(), filepath.Dir(paths[0])) {
+		if _, err := AcquireManifests(paths, Config{}); err == nil || len(paths) > 0 && !strings.Contains(err.Error(), filepath.Dir(paths[0])) {
 			t.Errorf("%v: %v", paths, err)
 		}
 	}

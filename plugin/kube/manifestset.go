@@ -13,6 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -23,7 +24,8 @@ import (
 // manifestSet gathers the values of the objects in files.
 type manifestSet struct {
 	conv    *converter
-	version string // that all objects are given
+	selects [len(resources)]labels.Selector // what is kept
+	version string                          // that all objects are given
 	values  [len(resources)][]zone.Object
 	origins map[objectName]origin // of raw objects, whether or not they have values
 	ignored int                   // objects of other kinds
@@ -50,8 +52,8 @@ func (o origin) String() string {
 	return s
 }
 
-func newManifestSet(conv *converter, version uint64) *manifestSet {
-	return &manifestSet{conv: conv, version: fmt.Sprint(version), origins: map[objectName]origin{}}
+func newManifestSet(conv *converter, selects [len(resources)]labels.Selector, version uint64) *manifestSet {
+	return &manifestSet{conv: conv, selects: selects, version: fmt.Sprint(version), origins: map[objectName]origin{}}
 }
 
 // complete returns the values for each resource, with the namespaces that are
@@ -211,6 +213,9 @@ func (m *manifestSet) addObject(at origin, raw object) error {
 }
 
 func (m *manifestSet) add(raw object, kind zone.Resource) {
+	if !m.selects[kind].Matches(labels.Set(raw.GetLabels())) {
+		return
+	}
 	raw.SetResourceVersion(m.version)
 	if v := m.conv.value(raw); v != nil {
 		m.values[kind] = append(m.values[kind], v)

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"net/http"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/metrics"
 	"k8s.io/klog/v2"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -72,12 +74,13 @@ var codecs = serializer.NewCodecFactory(func() *runtime.Scheme {
 // reflection follows one resource of an API server.
 type reflection struct {
 	resource
+	labels string         // label selector
 	client rest.Interface // of the resource's group
 	store  *store
 }
 
 func (f *reflection) request(options metav1.ListOptions) *rest.Request {
-	options.FieldSelector = f.fields
+	options.FieldSelector, options.LabelSelector = f.fields, f.labels
 	return f.client.Get().Resource(f.id.String()).VersionedParams(&options, metav1.ParameterCodec)
 }
 
@@ -88,7 +91,12 @@ func (f *reflection) request(options metav1.ListOptions) *rest.Request {
 // make use on API servers before 1.34. So what keeps memory low is not paging
 // but decoding the body as it comes.
 func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	body, err := f.request(options).Stream(ctx)
+	request, start := f.request(options), time.Now()
+	// client-go measures only requests whose answer it decodes.
+	defer func() {
+		metrics.RequestLatency.Observe(ctx, http.MethodGet, *request.URL(), time.Since(start))
+	}()
+	body, err := request.Stream(ctx)
 	if err != nil {
 		return nil, err
 	}

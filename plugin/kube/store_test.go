@@ -122,9 +122,9 @@ func TestFollow(t *testing.T) {
 		// Objects of which nothing is kept any more go.
 		api.set(slice("db-1", ""))
 		eventually(t, "slice gone", func() bool { return f.Index().Objects(zone.EndpointSlices) == 0 })
-		leaving := pod("db-0", "10.1.0.1")
-		leaving.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-		api.set(leaving)
+		over := pod("db-0", "10.1.0.1")
+		over.Status.Phase = corev1.PodSucceeded
+		api.set(over)
 		eventually(t, "pod gone", func() bool { return f.Index().Objects(zone.Pods) == 0 })
 		eventually(t, "events counted", func() bool {
 			s := statusOf(t, f, zone.Services)
