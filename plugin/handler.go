@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -24,9 +25,11 @@ type Handler struct {
 	search    []string // the search path of /etc/resolv.conf, for autopath
 	negatives *negatives
 
-	// Set when the stanza starts up, before the first query.
-	feed *kube.Feed
-	view *zone.View
+	// Set when the stanza starts up, before the first query, but not before
+	// the first question to Ready: until then starting is true.
+	feed     *kube.Feed
+	view     *zone.View
+	starting atomic.Bool
 }
 
 // Name implements plugin.Handler. It is the word that the Corefile used, so
@@ -34,7 +37,9 @@ type Handler struct {
 func (h *Handler) Name() string { return h.cfg.word }
 
 // Ready implements CoreDNS's ready.Readiness: every feed has synced.
-func (h *Handler) Ready() bool { return h.view.Index().Synced(h.view.Needs()...) }
+func (h *Handler) Ready() bool {
+	return !h.starting.Load() && h.view.Index().Synced(h.view.Needs()...)
+}
 
 var answers = sync.Pool{New: func() any { return new(zone.Answer) }}
 

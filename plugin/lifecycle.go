@@ -17,13 +17,14 @@ import (
 //  1. A handler claims its feed when its instance starts. During a reload the
 //     new instance claims before the old one lets go, so that the feed, shared
 //     by both, never stops.
-//  2. When a reload begins, the claims of the running instance are settled.
-//  3. When it fails, the discarded instance is not told. The running one is,
-//     and gives up every claim that is not settled.
-//  4. When it succeeds, CoreDNS says so (InstanceStartupEvent) and the settled
-//     claims are given up. OnShutdown would be too early to rely on: an error
-//     of another plugin's keeps ours from being called.
-//  5. When the process ends, claims are given up after the servers stopped and
+//  2. A claim is over when its instance is none of caddy.Instances() any more:
+//     the old one after a reload that succeeded, even if another plugin's
+//     OnShutdown failed, and the new one after a reload that did not.
+//  3. Claims that are over are given up after every reload: if it succeeded,
+//     CoreDNS says so (InstanceStartupEvent); if it did not, the running
+//     instance is told. If that has no stanza of ours, nobody is, and a
+//     discarded instance's claim lasts until the next reload.
+//  4. When the process ends, claims are given up after the servers stopped and
 //     health's lameduck is over (OnFinalShutdown).
 var claims struct {
 	sync.Mutex
@@ -31,9 +32,8 @@ var claims struct {
 }
 
 type claimed struct {
-	h       *Handler
-	settled bool
-	stop    chan struct{}
+	h    *Handler
+	stop chan struct{}
 }
 
 // claim acquires h's feed.
@@ -52,11 +52,11 @@ func claim(h *Handler) error {
 }
 
 // giveUp releases the feeds of the claims for which over holds.
-func giveUp(over func(*claimed) bool) {
+func giveUp(over func(*Handler) bool) {
 	claims.Lock()
 	defer claims.Unlock()
 	claims.list = slices.DeleteFunc(claims.list, func(c *claimed) bool {
-		if !over(c) {
+		if !over(c.h) {
 			return false
 		}
 		close(c.stop)
@@ -65,30 +65,39 @@ func giveUp(over func(*claimed) bool) {
 	})
 }
 
-func init() {
+// isOver reports whether h's instance is no more. It is called from where
+// instances come and go: caddy.Instances takes no lock.
+func isOver(h *Handler) bool {
+	return !slices.ContainsFunc(caddy.Instances(), func(i *caddy.Instance) bool {
+		i.StorageMu.RLock()
+		defer i.StorageMu.RUnlock()
+		return i.Storage[h] != nil
+	})
+}
+
+// hookStartup asks CoreDNS to tell of instances that have started. Every Setup
+// does so again, because a reload by signal begins with forgetting all hooks.
+func hookStartup() {
+	if slices.Contains(caddy.ListPlugins()["event_hooks"], directive) {
+		return
+	}
 	caddy.RegisterEventHook(directive, func(event caddy.EventName, _ any) error {
 		if event == caddy.InstanceStartupEvent {
-			giveUp(func(c *claimed) bool { return c.settled })
+			giveUp(isOver)
 		}
 		return nil
 	})
 }
 
 func registerLifecycle(c *caddy.Controller, h *Handler) {
-	c.OnRestart(func() error {
-		claims.Lock()
-		defer claims.Unlock()
-		for _, c := range claims.list {
-			c.settled = true
-		}
-		return nil
-	})
+	hookStartup()
+	c.Set(h, true) // see isOver
 	c.OnRestartFailed(func() error {
-		giveUp(func(c *claimed) bool { return !c.settled })
+		giveUp(isOver)
 		return nil
 	})
 	c.OnFinalShutdown(func() error {
-		giveUp(func(c *claimed) bool { return c.h == h })
+		giveUp(func(of *Handler) bool { return of == h })
 		return nil
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/kube"
@@ -19,38 +20,38 @@ import (
 // Metrics that CoreDNS's kubernetes plugin has, under its names, so that
 // dashboards and alerts keep working.
 var (
-	programmingLatency = register(prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	programmingLatency = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "dns_programming_duration_seconds",
 		Help:                        "Histogram of the time (in seconds) it took to program a dns instance.",
 		Buckets:                     prometheus.ExponentialBuckets(0.001, 2, 20), // 1 ms to about 17 minutes
 		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
-	}, []string{"service_kind"}))
-	requestDuration = register(prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	}, []string{"service_kind"})
+	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "rest_client_request_duration_seconds",
 		Help:                        "Request latency in seconds. Broken down by verb and host.",
 		Buckets:                     prometheus.DefBuckets,
 		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
-	}, []string{"verb", "host"}))
-	rateLimiterDuration = register(prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	}, []string{"verb", "host"})
+	rateLimiterDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "rest_client_rate_limiter_duration_seconds",
 		Help:                        "Client side rate limiter latency in seconds. Broken down by verb and host.",
 		Buckets:                     prometheus.DefBuckets,
 		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
-	}, []string{"verb", "host"}))
-	requests = register(prometheus.NewCounterVec(prometheus.CounterOpts{
+	}, []string{"verb", "host"})
+	requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: "kubernetes", Name: "rest_client_requests_total",
 		Help: "Number of HTTP requests, partitioned by status code, method, and host.",
-	}, []string{"code", "method", "host"}))
+	}, []string{"code", "method", "host"})
 )
 
 // unreadyResponses counts SERVFAILs for want of a resource.
-var unreadyResponses = register(prometheus.NewCounterVec(prometheus.CounterOpts{
+var unreadyResponses = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Namespace: plugin.Namespace, Subsystem: directive, Name: "unready_responses_total",
 	Help: "Number of SERVFAIL responses given because the resource had not synced.",
-}, []string{"resource"}))
+}, []string{"resource"})
 
 // register registers c with Prometheus, or returns what is registered in its
-// place: a build with CoreDNS's own kubernetes plugin has its metrics already.
+// place.
 func register[C prometheus.Collector](c C) C {
 	err := prometheus.Register(c)
 	var before prometheus.AlreadyRegisteredError
@@ -65,14 +66,22 @@ func register[C prometheus.Collector](c C) C {
 	return c
 }
 
-func init() {
+// registerMetrics is called by the first Setup, not before: in a build that has
+// CoreDNS's own kubernetes plugin as well, that registers the metrics of the
+// same names when it is linked in, and insists on being the first.
+var registerMetrics = sync.OnceFunc(func() {
+	programmingLatency = register(programmingLatency)
+	requestDuration = register(requestDuration)
+	rateLimiterDuration = register(rateLimiterDuration)
+	requests = register(requests)
+	register(unreadyResponses)
+	register(feedCollector{})
 	metrics.Register(metrics.RegisterOpts{
 		RequestLatency:     latency{requestDuration},
 		RateLimiterLatency: latency{rateLimiterDuration},
 		RequestResult:      result{requests},
 	})
-	register(feedCollector{})
-}
+})
 
 // latency and result adapt Prometheus metrics to client-go's interfaces.
 type latency struct{ *prometheus.HistogramVec }

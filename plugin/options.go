@@ -12,6 +12,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/fall"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // config is what a stanza of the Corefile says.
@@ -90,8 +91,21 @@ var options = []option{
 		}
 		return nil
 	}},
+	{"labels", "EXPRESSION", 1, -1, func(cfg *config, args []string) (err error) {
+		cfg.feed.Labels, err = selector(args)
+		return err
+	}},
 	{"manifests", "PATH...", 1, -1, func(cfg *config, args []string) error {
 		cfg.manifests = append(cfg.manifests, args...)
+		return nil
+	}},
+	{"namespace_labels", "EXPRESSION", 1, -1, func(cfg *config, args []string) (err error) {
+		cfg.feed.NamespaceLabels, err = selector(args)
+		cfg.view.SelectedNamespaces = true
+		return err
+	}},
+	{"namespaces", "NAMESPACE...", 1, -1, func(cfg *config, args []string) error {
+		cfg.view.Namespaces = append(cfg.view.Namespaces, args...)
 		return nil
 	}},
 	{"negative_cache", "SIZE|off", 1, 1, func(cfg *config, args []string) error {
@@ -150,6 +164,16 @@ func atLeastZero(arg string) (int, error) {
 	return n, nil
 }
 
+// selector returns the label selector that args are the words of.
+func selector(args []string) (string, error) {
+	text := strings.Join(args, " ")
+	s, err := labels.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("%q is no label selector: %w", text, err)
+	}
+	return s.String(), nil
+}
+
 // parse reads a stanza. Its errors name file, line and value.
 func parse(c *caddy.Controller) (*config, error) {
 	c.Next()
@@ -161,6 +185,11 @@ func parse(c *caddy.Controller) (*config, error) {
 		negativeCache:  defaultNegativeCache,
 	}
 	args := c.RemainingArgs()
+	for _, zone := range args {
+		if len(plugin.Host(zone).NormalizeExact()) == 0 { // which would leave it out
+			return nil, c.Errf("zone %q is no domain name and no network", zone)
+		}
+	}
 	cfg.view.Zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
 	if _, err := zone.NewView(zone.NewWriter().Index(), cfg.view); err != nil {
 		return nil, c.Errf("%v", err)
@@ -174,8 +203,11 @@ func parse(c *caddy.Controller) (*config, error) {
 		return nil, c.Errf("a second %s in one server block", c.Val())
 	}
 	f := &cfg.feed
-	if len(cfg.manifests) > 0 && (f.Endpoint != "" || f.Kubeconfig != "") {
-		return nil, c.Err("manifests stands in the place of an API server: use it without endpoint and kubeconfig")
+	if len(cfg.manifests) > 0 && (f.Endpoint != "" || f.Kubeconfig != "" || f.CertFile != "") {
+		return nil, c.Err("manifests stands in the place of an API server: use it without endpoint, kubeconfig and tls")
+	}
+	if len(cfg.view.Namespaces) > 0 && f.NamespaceLabels != "" {
+		return nil, c.Err("namespaces and namespace_labels both say which namespaces are shown: use one of them")
 	}
 	return cfg, nil
 }
@@ -200,6 +232,7 @@ func parseOption(c *caddy.Controller, cfg *config) error {
 
 // suggestion names the option that was probably meant by name.
 func suggestion(name string) string {
+	name = strings.ToLower(name)
 	best, distance := "", 1+len(name)/2
 	for _, o := range options {
 		if d := editDistance(name, o.name); d < distance {

@@ -49,7 +49,9 @@ func Setup(c *caddy.Controller) error {
 	}
 	c.Set(block, cfg.word)
 
+	registerMetrics()
 	h := &Handler{cfg: cfg, upstream: upstream.New(), negatives: newNegatives(cfg.negativeCache)}
+	h.starting.Store(true)
 	if rc, err := dns.ClientConfigFromFile("/etc/resolv.conf"); err == nil {
 		plugin.Zones(rc.Search).Normalize()
 		h.search = rc.Search
@@ -83,6 +85,7 @@ func (h *Handler) start(local []netip.Addr) (err error) {
 		return err
 	}
 	h.view.SetLocalAddrs(local)
+	h.starting.Store(false)
 	h.feed.OnProgrammed(observeProgrammed)
 
 	ctx, cancel := context.WithTimeout(context.Background(), h.cfg.startupTimeout)
@@ -105,7 +108,7 @@ func (h *Handler) start(local []netip.Addr) (err error) {
 // acquire takes hold of the feed that cfg asks for.
 func (cfg *config) acquire() (*kube.Feed, error) {
 	if len(cfg.manifests) > 0 {
-		return kube.AcquireManifests(cfg.manifests)
+		return kube.AcquireManifests(cfg.manifests, cfg.feed)
 	}
 	feed := cfg.feed
 	feed.NoEndpoints = cfg.view.NoEndpoints

@@ -1,0 +1,5 @@
+//go:build !race
+
+package clusterdns
+
+const raceEnabled = false
