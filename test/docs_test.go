@@ -1,0 +1,136 @@
+package test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// example is a Corefile that the documentation shows.
+type example struct{ name, corefile string }
+
+// TestExamples loads every Corefile in README.md, docs and corefile-examples
+// into a server. Files that they name are those of this repository; what they
+// say of ports is left out.
+func TestExamples(t *testing.T) {
+	t.Chdir("..")
+	var examples []example
+	for _, pattern := range []string{"README.md", "docs/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			examples = append(examples, fenced(t, file)...)
+		}
+	}
+	err := filepath.WalkDir("corefile-examples", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "Corefile" {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		examples = append(examples, example{path, string(content)})
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	quickstart := false
+	for _, e := range examples {
+		quickstart = quickstart || e.name == "corefile-examples/quickstart/Corefile"
+		t.Run(e.name, func(t *testing.T) { load(t, e.corefile) })
+	}
+	if !quickstart {
+		t.Error("the example of the quick start was not found")
+	}
+}
+
+var fence = regexp.MustCompile("(?ms)^[ \t]*```[ \t]*([a-z]*)[ \t]*\n(.*?)^[ \t]*```")
+
+// fenced returns the blocks of a page that are marked as Corefiles, or are not
+// marked and begin with a zone.
+func fenced(t *testing.T, file string) (examples []example) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range fence.FindAllSubmatchIndex(content, -1) {
+		language, text := string(content[m[2]:m[3]]), string(content[m[4]:m[5]])
+		if language == "corefile" || language == "" && beginsWithZone.MatchString(text) {
+			line := 1 + bytes.Count(content[:m[0]], []byte("\n"))
+			examples = append(examples, example{fmt.Sprintf("%s line %d", file, line), text})
+		}
+	}
+	return examples
+}
+
+// beginsWithZone matches the first line of a Corefile that is no comment: names
+// of zones and a brace.
+var beginsWithZone = regexp.MustCompile(`\A(\s*#[^\n]*\n)*\s*(([a-z]+://)?[A-Za-z0-9._/-]*[A-Za-z0-9.](:\d+)?\s+)+\{\s*\n`)
+
+// load starts a server with a Corefile that asks for no fixed port.
+func load(t *testing.T, corefile string) {
+	t.Helper()
+	blocks, err := caddyfile.Parse("Corefile", strings.NewReader(corefile), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := false
+	for _, b := range blocks {
+		for word := range b.Tokens {
+			ours = ours || word == "clusterdns" || word == "kubernetes"
+		}
+	}
+	if !ours {
+		t.Error("a Corefile without a stanza of ours")
+	}
+	if err := caddy.ValidateAndExecuteDirectives(input(corefile), nil, true); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, anywhere(corefile))
+	if len(s.Servers()) == 0 {
+		t.Error("no server")
+	}
+	s.stop(t)
+}
+
+var (
+	zoneLine   = regexp.MustCompile(`(?m)^([^\s#{][^#{\n]*)\{\s*$`)
+	zonePort   = regexp.MustCompile(`:\d+$`)
+	httpPlugin = regexp.MustCompile(`(?m)^(\s+(?:prometheus|health|ready|pprof)\b)[^\n{]*`)
+	lameduck   = regexp.MustCompile(`(lameduck\s+)\S+`)
+	stanza     = regexp.MustCompile(`(?m)^(\s+(?:clusterdns|kubernetes)\b[^\n{]*)(\{[^}]*\})?`)
+	apiServer  = regexp.MustCompile(`(?m)^\s*(endpoint|kubeconfig|tls|startup_timeout)\s.*\n`)
+)
+
+// anywhere makes a Corefile one that can run on any machine: the operating
+// system chooses ports, nothing ends slowly, and instead of an API server that is not there one is
+// followed that refuses connections.
+func anywhere(corefile string) string {
+	corefile = zoneLine.ReplaceAllStringFunc(corefile, func(line string) string {
+		zones := strings.Fields(strings.TrimSuffix(strings.TrimSpace(line), "{"))
+		for i, z := range zones {
+			zones[i] = zonePort.ReplaceAllString(z, "") + ":0"
+		}
+		return strings.Join(zones, " ") + " {"
+	})
+	corefile = httpPlugin.ReplaceAllString(corefile, "${1} 127.0.0.1:0 ")
+	corefile = lameduck.ReplaceAllString(corefile, "${1}1ms")
+	return stanza.ReplaceAllStringFunc(corefile, func(text string) string {
+		if strings.Contains(text, "manifests ") {
+			return text
+		}
+		head, options, _ := strings.Cut(strings.TrimSuffix(text, "}"), "{")
+		return head + "{\nendpoint http://127.0.0.1:1\nstartup_timeout 1ms\n" + apiServer.ReplaceAllString(options, "") + "}"
+	})
+}

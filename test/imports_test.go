@@ -1,0 +1,154 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/clusterdns/clusterdns/"
+
+// forbidden says what a package must not depend on, directly or not, and why.
+// A pattern is a path and what is below it, or with $ at its end that path
+// alone; "!std" is everything outside of the standard library but what the row
+// allows.
+var forbidden = []struct {
+	pkg     string
+	pattern string
+	allowed []string
+	why     string
+}{
+	{"plugin/dnswire", "!std", nil,
+		"it is the fast path's parser: it can be read, fuzzed and moved on its own"},
+	{"plugin/dnswire", "net$", nil,
+		"it knows octets; whoever receives and sends them is above it"},
+	{"plugin/zone", "!std", []string{module + "plugin/dnswire", "github.com/hashicorp/golang-lru/v2"},
+		"the index and its answers must be testable without Kubernetes and CoreDNS"},
+	{"plugin/zone", "k8s.io/", nil,
+		"it has its own values for what Kubernetes says; package kube converts"},
+	{"plugin/zone", "github.com/miekg/dns", nil,
+		"an answer is a value, which the plugin turns into a *dns.Msg and the fast lane into octets"},
+	{"plugin/kube", "github.com/coredns/", nil,
+		"feeds belong to the process, not to a Corefile's instance; leaves return errors and do not log"},
+	{"plugin/kube", "github.com/miekg/dns", nil,
+		"it feeds the index, and knows nothing of questions"},
+	{"plugin/kube", "github.com/prometheus/", nil,
+		"leaves expose counters (Feed.Status); the plugin registers metrics"},
+	{"plugin/kube", module + "plugin$", nil,
+		"imports run one way: the plugin imports kube"},
+	{"plugin/kube", "k8s.io/client-go/kubernetes", nil,
+		"the clientset links every API group there is"},
+	{"cmd/clusterdns", module + "test", nil,
+		"the binary ships no tests"},
+	{"plugin", module + "test", nil,
+		"the plugin ships no tests"},
+}
+
+// direct says what a package may import itself, besides the standard library.
+var direct = []struct {
+	pkg     string
+	allowed []string
+	why     string
+}{
+	{"cmd/clusterdns", []string{module + "plugin", "github.com/coredns/"},
+		"it is a list of plugins and CoreDNS's main: what it did itself, other builds would lack"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+}
+
+func goList(t *testing.T, args ...string) (pkgs []goPackage) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,Imports"}, args...)...)
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v: %s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	for in := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		switch err := in.Decode(&p); err {
+		case nil:
+			pkgs = append(pkgs, p)
+		case io.EOF:
+			return pkgs
+		default:
+			t.Fatal(err)
+		}
+	}
+}
+
+// matches reports whether path is below prefix, or it if prefix ends in $.
+func matches(path, prefix string) bool {
+	if exact, ok := strings.CutSuffix(prefix, "$"); ok {
+		return path == exact
+	}
+	return path == prefix || strings.HasPrefix(path, strings.TrimSuffix(prefix, "/")+"/")
+}
+
+func isAllowed(path string, allowed []string) bool {
+	for _, a := range allowed {
+		if matches(path, a) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestImports(t *testing.T) {
+	deps := map[string][]goPackage{}
+	for _, row := range forbidden {
+		if deps[row.pkg] == nil {
+			deps[row.pkg] = goList(t, "-deps", "./"+row.pkg)
+		}
+		if len(deps[row.pkg]) < 2 {
+			t.Fatalf("%s has no dependencies: go list failed", row.pkg)
+		}
+		for _, p := range deps[row.pkg] {
+			if p.ImportPath == module+row.pkg || isAllowed(p.ImportPath, row.allowed) {
+				continue
+			}
+			if bad := row.pattern == "!std" && !p.Standard || row.pattern != "!std" && matches(p.ImportPath, row.pattern); bad {
+				t.Errorf("%s depends on %s (rule %q): %s", row.pkg, p.ImportPath, row.pattern, row.why)
+			}
+		}
+	}
+	for _, row := range direct {
+		p := goList(t, "./"+row.pkg)[0]
+		for _, path := range p.Imports {
+			standard := !strings.Contains(strings.Split(path, "/")[0], ".")
+			if !standard && !isAllowed(path, row.allowed) {
+				t.Errorf("%s imports %s: %s", row.pkg, path, row.why)
+			}
+		}
+	}
+}
+
+// A rule about nothing would never fail.
+func TestImportRulesApply(t *testing.T) {
+	for _, row := range []struct {
+		pkg, pattern string
+	}{
+		{"plugin", "github.com/coredns/"}, {"plugin", "github.com/miekg/dns"}, {"plugin", "github.com/prometheus/"},
+		{"plugin", module + "plugin/kube"}, {"plugin/kube", module + "plugin/zone"}, {"plugin/kube", "k8s.io/"},
+		{"plugin/zone", module + "plugin/dnswire"}, {"plugin/zone", "github.com/hashicorp/golang-lru/v2"},
+	} {
+		found := false
+		for _, p := range goList(t, "-deps", "./"+row.pkg) {
+			found = found || matches(p.ImportPath, row.pattern)
+		}
+		if !found {
+			t.Errorf("%s does not depend on %s: the rules above have lost their object", row.pkg, row.pattern)
+		}
+	}
+}
