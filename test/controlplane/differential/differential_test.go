@@ -39,6 +39,9 @@ var variants = []struct {
 	{"verified", "cluster.local in-addr.arpa ip6.arpa", "pods verified\nendpoint_pod_names", "cluster.local."},
 	{"empty", "cluster.local 10.in-addr.arpa", "ignore empty_service\nttl 0", "cluster.local."},
 	{"noendpoints", "cluster.local in-addr.arpa", "noendpoints\nttl 3600", "cluster.local."},
+	{"namespaces", "cluster.local in-addr.arpa ip6.arpa", "namespaces shop default\npods insecure", "cluster.local."},
+	{"selected", "cluster.local in-addr.arpa ip6.arpa", "namespace_labels env notin (test)", "cluster.local."},
+	{"labels", "cluster.local in-addr.arpa ip6.arpa", "labels tier notin (odd)", "cluster.local."},
 	{"root", ".", "pods insecure\nfallthrough", "."},
 }
 
@@ -177,7 +180,7 @@ func TestDifferential(t *testing.T) {
 			}
 			for _, port := range []int{stockPort, oursPort} {
 				for i, v := range variants {
-					if v.name != "noendpoints" {
+					if v.name != "noendpoints" && v.name != "labels" { // which has no such name
 						await(t, port+i, "changed-"+fmt.Sprint(round)+".shop.svc."+strings.TrimPrefix(v.zone, "."))
 					}
 				}

@@ -53,6 +53,14 @@ var rules = []rule{
 	{"failed-chase", 100, func(q question, stock, ours reply) bool {
 		return strings.Contains(strings.ToLower(q.name), "ext-fail.shop.svc.") && len(stock.answer) == 1 && ours.rcode == dns.RcodeServerFailure
 	}},
+	{"hidden-ptr", 3000, func(q question, stock, ours reply) bool {
+		target := ""
+		if len(stock.answer) > 0 {
+			target = stock.answer[0]
+		}
+		shown := strings.Contains(target, ".shop.svc.") || strings.Contains(target, ".data.svc.") || strings.Contains(target, ".default.svc.")
+		return q.qtype == dns.TypePTR && isReverse(q.name) && target != "" && !shown && noName(ours)
+	}},
 	{"root-zone-ptr", 4000, func(q question, stock, ours reply) bool {
 		// Stock ends the target in two dots, which cannot be packed.
 		return q.qtype == dns.TypePTR && isReverse(q.name) && stock.err != "" && len(ours.answer) > 0

@@ -29,7 +29,10 @@ var namespaces = []string{"shop", "data", "team-a", "empty", "n1", strings.Repea
 
 func (w *world) create(ctx context.Context, services int) error {
 	for _, n := range namespaces {
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n}}
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n, Labels: map[string]string{"env": "test"}}}
+		if n == "shop" || n == "data" {
+			ns.Labels["env"] = "prod"
+		}
 		if _, err := w.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 			return err
 		}
@@ -47,7 +50,7 @@ func (w *world) create(ctx context.Context, services int) error {
 
 // service makes a service; kind is ClusterIP, Headless or ExternalName.
 func (w *world) service(ctx context.Context, ns, name, kind, detail string, ports ...corev1.ServicePort) error {
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, Labels: tier(name)}}
 	s.Spec.Ports = ports
 	require, prefer := corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack
 	switch kind {
@@ -82,15 +85,23 @@ func (w *world) tolerate(err error, kind, ns, name string) error {
 	return nil
 }
 
+// tier returns the labels of a service called name, and of its slices.
+func tier(name string) map[string]string {
+	if len(name)%2 == 0 {
+		return map[string]string{"tier": "even"}
+	}
+	return map[string]string{"tier": "odd"}
+}
+
 // endpoint is an endpoint of a slice. ready is t, f or empty for nil.
 type endpoint struct {
 	addr, ready, hostname, pod string
 }
 
 func (w *world) slice(ctx context.Context, ns, name, service string, ports []discoveryv1.EndpointPort, endpoints ...endpoint) error {
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Ports: ports}
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, Labels: tier(service)}, Ports: ports}
 	if service != "" {
-		s.Labels = map[string]string{discoveryv1.LabelServiceName: service}
+		s.Labels[discoveryv1.LabelServiceName] = service
 	}
 	s.AddressType = discoveryv1.AddressTypeIPv4
 	for _, e := range endpoints {
