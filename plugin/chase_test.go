@@ -126,7 +126,7 @@ func TestChase(t *testing.T) {
 	up := newOutside()
 	s := newServer(t, up, stanza{negativeCache: 16}.handler(t, newWorld(t, aliases).Writer))
 	for range 2 { // the second time, some are remembered
-		expect(t, s, inCluster, `
+		expect(t, s, dnstext.Cluster, `
 			? www.shop.svc A
 			NOERROR aa rd
 			www.shop.svc CNAME Www.Example.com.
@@ -171,7 +171,7 @@ func TestChase(t *testing.T) {
 			SERVFAIL rd`)
 	}
 	before := up.asked
-	expect(t, s, inCluster, `
+	expect(t, s, dnstext.Cluster, `
 		? www.shop.svc CNAME
 		NOERROR aa rd
 		www.shop.svc CNAME Www.Example.com.
@@ -186,7 +186,7 @@ func TestChase(t *testing.T) {
 func TestChaseOutsideOfServer(t *testing.T) {
 	h := stanza{negativeCache: 16}.handler(t, newWorld(t, aliases).Writer)
 	h.upstream = upstream.New()
-	expect(t, h, inCluster, `
+	expect(t, h, dnstext.Cluster, `
 		? www.shop.svc A
 		SERVFAIL`)
 }
@@ -213,11 +213,11 @@ func TestChaseRemembers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				up := newOutside()
 				s := newServer(t, up, stanza{negativeCache: 16}.handler(t, newWorld(t, aliases).Writer))
-				first := dnstext.Of(ask(t, s, query(t, inCluster, row.question))).String()
+				first := dnstext.Of(ask(t, s, dnstext.Cluster.Query(t, row.question))).String()
 				again := func(asked int) {
 					t.Helper()
 					for _, question := range []string{row.question, strings.ToUpper(row.question)} {
-						m := ask(t, s, query(t, inCluster, question))
+						m := ask(t, s, dnstext.Cluster.Query(t, question))
 						if got := dnstext.Of(m).String(); question == row.question && got != first {
 							t.Errorf("after %v: %v, first it was %v", row.want, got, first)
 						}
@@ -248,7 +248,7 @@ func TestChaseRemembersTargets(t *testing.T) {
 	askTimes := func(question string, want int) {
 		t.Helper()
 		before := up.asked
-		ask(t, s, query(t, inCluster, question))
+		ask(t, s, dnstext.Cluster.Query(t, question))
 		if got := up.asked - before; got != want {
 			t.Errorf("%s: upstream was asked %d times, want %d", question, got, want)
 		}
@@ -266,8 +266,8 @@ func TestChaseWithoutCache(t *testing.T) {
 	up := newOutside()
 	s := newServer(t, up, stanza{}.handler(t, newWorld(t, aliases).Writer))
 	for range 3 {
-		ask(t, s, query(t, inCluster, "gone.shop.svc A"))
-		ask(t, s, query(t, inCluster, "broken.shop.svc A"))
+		ask(t, s, dnstext.Cluster.Query(t, "gone.shop.svc A"))
+		ask(t, s, dnstext.Cluster.Query(t, "broken.shop.svc A"))
 	}
 	if up.asked != 6 {
 		t.Errorf("upstream was asked %d times, want 6", up.asked)
@@ -281,10 +281,10 @@ func TestChaseCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	rec := &recorder{}
-	if _, err := s.ServeDNS(ctx, rec, query(t, inCluster, "broken.shop.svc A")); err != nil {
+	if _, err := s.ServeDNS(ctx, rec, dnstext.Cluster.Query(t, "broken.shop.svc A")); err != nil {
 		t.Fatal(err)
 	}
-	ask(t, s, query(t, inCluster, "broken.shop.svc A"))
+	ask(t, s, dnstext.Cluster.Query(t, "broken.shop.svc A"))
 	if up.asked != 2 {
 		t.Errorf("upstream was asked %d times, want 2", up.asked)
 	}
@@ -321,11 +321,11 @@ func TestChaseLoop(t *testing.T) {
 		return dns.RcodeSuccess, w.WriteMsg(m)
 	})
 	t.Run("one stanza", func(t *testing.T) {
-		expect(t, newServer(t, rest, stanza{zones: []string{"cluster.local.", "second.local."}}.handler(t, w.Writer)), inCluster, table)
+		expect(t, newServer(t, rest, stanza{zones: []string{"cluster.local.", "second.local."}}.handler(t, w.Writer)), dnstext.Cluster, table)
 	})
 	t.Run("two stanzas", func(t *testing.T) {
 		expect(t, newServer(t, rest,
 			stanza{zones: []string{"cluster.local."}, negativeCache: 16}.handler(t, w.Writer),
-			stanza{zones: []string{"second.local."}, negativeCache: 16}.handler(t, w.Writer)), inCluster, table)
+			stanza{zones: []string{"second.local."}, negativeCache: 16}.handler(t, w.Writer)), dnstext.Cluster, table)
 	})
 }

@@ -65,7 +65,7 @@ func TestHandlerAllocations(t *testing.T) {
 	}
 	w := town(t, 100)
 	for _, row := range kinds {
-		r := query(t, inCluster, row.question)
+		r := dnstext.Cluster.Query(t, row.question)
 		for _, size := range []int{0, 64} {
 			h := benchHandler(t, w, size)
 			m := ask(t, h, r)
@@ -100,7 +100,7 @@ func BenchmarkServeDNS(b *testing.B) {
 
 // serve measures h with one query over and over.
 func serve(b *testing.B, h *Handler, question string) {
-	r := query(b, inCluster, question)
+	r := dnstext.Cluster.Query(b, question)
 	ctx, rec := context.Background(), &recorder{}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -117,7 +117,7 @@ func BenchmarkLookupAndRender(b *testing.B) {
 	h := benchHandler(b, town(b, 10000), 0)
 	for _, row := range kinds {
 		b.Run(row.name, func(b *testing.B) {
-			packet, err := query(b, inCluster, row.question).Pack()
+			packet, err := dnstext.Cluster.Query(b, row.question).Pack()
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -153,7 +153,7 @@ func BenchmarkNegativeChain(b *testing.B) {
 		h := benchHandler(b, w, c.size)
 		b.Run("same/serial/"+c.name, func(b *testing.B) { serve(b, h, searchPath) })
 		b.Run("same/parallel/"+c.name, func(b *testing.B) {
-			flood(b, h, func(uint64) *dns.Msg { return query(b, inCluster, searchPath) }, 1)
+			flood(b, h, func(uint64) *dns.Msg { return dnstext.Cluster.Query(b, searchPath) }, 1)
 		})
 		b.Run("random/serial/"+c.name, func(b *testing.B) {
 			rs := randomNames(b)
@@ -180,7 +180,7 @@ func BenchmarkNegativeChain(b *testing.B) {
 func randomNames(b *testing.B) []*dns.Msg {
 	rs := make([]*dns.Msg, 3*4096)
 	for i := range rs {
-		rs[i] = query(b, inCluster, fmt.Sprintf("x%07d.ns.svc A", i*7919))
+		rs[i] = dnstext.Cluster.Query(b, fmt.Sprintf("x%07d.ns.svc A", i*7919))
 	}
 	return rs
 }
@@ -211,7 +211,7 @@ func flood(b *testing.B, h *Handler, at func(uint64) *dns.Msg, n int) {
 // with a look into a cache in its place.
 func BenchmarkNegativeLookup(b *testing.B) {
 	h := benchHandler(b, town(b, 10000), 4096)
-	r := query(b, inCluster, searchPath)
+	r := dnstext.Cluster.Query(b, searchPath)
 	key := negativeKey{name: r.Question[0].Name, qtype: dns.TypeA}
 	name, err := dnswire.AppendName(nil, key.name)
 	if err != nil {

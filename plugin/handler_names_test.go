@@ -47,7 +47,7 @@ const cluster = `
 func TestNames(t *testing.T) {
 	w := newWorld(t, cluster)
 	h := stanza{local: []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}}.handler(t, w.Writer)
-	expect(t, h, inCluster, `
+	expect(t, h, dnstext.Cluster, `
 		? @ A
 		NOERROR aa rd soa
 		? @ TXT
@@ -318,7 +318,7 @@ func TestNameServers(t *testing.T) {
 		headless kube-system/pods dns:UDP:53
 		slice kube-system/pods-1 pods dns:UDP:53 10.244.9.53 10.244.9.54`)
 	h := stanza{local: []netip.Addr{netip.MustParseAddr("10.244.9.53")}}.handler(t, w.Writer)
-	expect(t, h, inCluster, `
+	expect(t, h, dnstext.Cluster, `
 		? @ NS
 		NOERROR aa rd
 		@ NS kube-dns.kube-system.svc
@@ -349,7 +349,7 @@ func TestReverseZones(t *testing.T) {
 	const soa = `
 		;; authority
 		10.in-addr.arpa. SOA ns.dns.10.in-addr.arpa. hostmaster.10.in-addr.arpa. 0 7200 1800 86400 5`
-	expect(t, h, inCluster, `
+	expect(t, h, dnstext.Cluster, `
 		? 10.0.96.10.in-addr.arpa. PTR
 		NOERROR aa rd
 		10.0.96.10.in-addr.arpa. PTR web.shop.svc
@@ -395,7 +395,7 @@ func TestZones(t *testing.T) {
 		ns eu
 		svc shop/web 10.96.0.10 http:TCP:80`)
 	h := stanza{zones: []string{"Cluster.local.", "eu.svc.cluster.local.", "example.", "10.in-addr.arpa."}}.handler(t, w.Writer)
-	expect(t, h, inCluster, `
+	expect(t, h, dnstext.Cluster, `
 		? web.shop.svc.example. A
 		NOERROR aa rd
 		web.shop.svc.example. A 10.96.0.10
@@ -440,7 +440,7 @@ func TestRootZone(t *testing.T) {
 func TestOptionsOfAnswers(t *testing.T) {
 	w := newWorld(t, cluster)
 	t.Run("pods insecure", func(t *testing.T) {
-		expect(t, stanza{pods: zone.PodsInsecure}.handler(t, w.Writer), inCluster, `
+		expect(t, stanza{pods: zone.PodsInsecure}.handler(t, w.Writer), dnstext.Cluster, `
 			? 10-244-1-10.shop.pod A
 			NOERROR aa rd
 			10-244-1-10.shop.pod A 10.244.1.10
@@ -460,7 +460,7 @@ func TestOptionsOfAnswers(t *testing.T) {
 			NOERROR aa rd soa`)
 	})
 	t.Run("pods verified", func(t *testing.T) {
-		expect(t, stanza{pods: zone.PodsVerified}.handler(t, w.Writer), inCluster, `
+		expect(t, stanza{pods: zone.PodsVerified}.handler(t, w.Writer), dnstext.Cluster, `
 			? 10-244-1-10.shop.pod A
 			NOERROR aa rd
 			10-244-1-10.shop.pod A 10.244.1.10
@@ -470,7 +470,7 @@ func TestOptionsOfAnswers(t *testing.T) {
 			NXDOMAIN aa rd soa`)
 	})
 	t.Run("noendpoints", func(t *testing.T) {
-		expect(t, stanza{noEndpoints: true}.handler(t, w.Writer), inCluster, `
+		expect(t, stanza{noEndpoints: true}.handler(t, w.Writer), dnstext.Cluster, `
 			? cache.shop.svc A
 			NXDOMAIN aa rd soa
 			? 10-244-1-10.web.shop.svc A
@@ -480,7 +480,7 @@ func TestOptionsOfAnswers(t *testing.T) {
 			web.shop.svc A 10.96.0.10`)
 	})
 	t.Run("ignore empty_service", func(t *testing.T) {
-		expect(t, stanza{ignoreEmpty: true}.handler(t, w.Writer), inCluster, `
+		expect(t, stanza{ignoreEmpty: true}.handler(t, w.Writer), dnstext.Cluster, `
 			? dual.shop.svc A
 			NXDOMAIN aa rd soa
 			? web.shop.svc A

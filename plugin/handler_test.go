@@ -31,9 +31,9 @@ func TestHeaderFlags(t *testing.T) {
 		{"RA and TC of a query are not", func(m *dns.Msg) { m.RecursionAvailable, m.Truncated = true, true }, "NOERROR aa rd"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := query(t, inCluster, "web.shop.svc A")
+			r := dnstext.Cluster.Query(t, "web.shop.svc A")
 			row.set(r)
-			want, err := inCluster.Parse(row.want + "\nweb.shop.svc A 10.96.0.10")
+			want, err := dnstext.Cluster.Parse(row.want + "\nweb.shop.svc A 10.96.0.10")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,14 +51,14 @@ func TestFallthrough(t *testing.T) {
 	w := newWorld(t, cluster)
 	zones := []string{"cluster.local.", "example.", "10.in-addr.arpa."}
 	t.Run("none", func(t *testing.T) {
-		expect(t, stanza{zones: zones, next: went}.handler(t, w.Writer), inCluster, `
+		expect(t, stanza{zones: zones, next: went}.handler(t, w.Writer), dnstext.Cluster, `
 			? nothing.shop.svc A
 			NXDOMAIN aa rd soa
 			? example.org. A
 			NOTIMP`)
 	})
 	t.Run("all zones", func(t *testing.T) {
-		expect(t, stanza{zones: zones, next: went, fallthroughTo: []string{}}.handler(t, w.Writer), inCluster, `
+		expect(t, stanza{zones: zones, next: went, fallthroughTo: []string{}}.handler(t, w.Writer), dnstext.Cluster, `
 			? nothing.shop.svc A
 			NOTIMP
 			? nothing.shop.svc.EXAMPLE. TXT
@@ -76,7 +76,7 @@ func TestFallthrough(t *testing.T) {
 	t.Run("some zones", func(t *testing.T) {
 		h := stanza{zones: zones, next: went, fallthroughTo: []string{"10.in-addr.arpa", "data.svc.cluster.local"}, negativeCache: 8}.handler(t, w.Writer)
 		for range 2 { // the second time some come from the cache
-			expect(t, h, inCluster, `
+			expect(t, h, dnstext.Cluster, `
 				? 99.0.96.10.in-addr.arpa. PTR
 				NOTIMP
 				? nothing.DATA.svc A
@@ -86,7 +86,7 @@ func TestFallthrough(t *testing.T) {
 		}
 	})
 	t.Run("without a next plugin", func(t *testing.T) {
-		expect(t, stanza{}.handler(t, w.Writer), inCluster, `
+		expect(t, stanza{}.handler(t, w.Writer), dnstext.Cluster, `
 			? example.org. A
 			SERVFAIL`)
 	})
@@ -94,7 +94,7 @@ func TestFallthrough(t *testing.T) {
 
 func TestTransferIsRefused(t *testing.T) {
 	for _, s := range []stanza{{}, {fallthroughTo: []string{}, next: went}} {
-		expect(t, s.handler(t, newWorld(t, cluster).Writer), inCluster, `
+		expect(t, s.handler(t, newWorld(t, cluster).Writer), dnstext.Cluster, `
 			? @ AXFR
 			REFUSED
 			? @ IXFR
@@ -158,13 +158,13 @@ func TestUnready(t *testing.T) {
 			for i, question := range names {
 				needed := missing <= zone.Services && i < ofPods || missing == zone.EndpointSlices && i >= ofSlices && i < ofPods ||
 					i >= ofPods && missing != zone.EndpointSlices
-				m := ask(t, h, query(t, inCluster, question))
+				m := ask(t, h, dnstext.Cluster.Query(t, question))
 				if got := m.Rcode == dns.RcodeServerFailure; got != needed {
 					t.Errorf("%s: SERVFAIL is %v, want %v: %v", question, got, needed, dnstext.Of(m))
 				}
 				if needed {
 					unready++
-				} else if want := ask(t, synced, query(t, inCluster, question)); want.Rcode != m.Rcode || len(want.Answer) != len(m.Answer) {
+				} else if want := ask(t, synced, dnstext.Cluster.Query(t, question)); want.Rcode != m.Rcode || len(want.Answer) != len(m.Answer) {
 					t.Errorf("%s: %v, synced it is %v", question, dnstext.Of(m), dnstext.Of(want))
 				}
 			}
@@ -184,7 +184,7 @@ func TestUnready(t *testing.T) {
 				t.Error("not Ready after the sync")
 			}
 			for _, question := range names {
-				m, want := ask(t, h, query(t, inCluster, question)), ask(t, synced, query(t, inCluster, question))
+				m, want := ask(t, h, dnstext.Cluster.Query(t, question)), ask(t, synced, dnstext.Cluster.Query(t, question))
 				if want.Rcode != m.Rcode || len(want.Answer) != len(m.Answer) {
 					t.Errorf("%s after the sync: %v, want %v", question, dnstext.Of(m), dnstext.Of(want))
 				}
@@ -224,7 +224,7 @@ func TestReadyNeeds(t *testing.T) {
 // A reply that cannot be sent is nobody's: the server must not try another.
 func TestWriteFails(t *testing.T) {
 	h := stanza{}.handler(t, newWorld(t, cluster).Writer)
-	rcode, err := h.ServeDNS(context.Background(), &deaf{}, query(t, inCluster, "web.shop.svc A"))
+	rcode, err := h.ServeDNS(context.Background(), &deaf{}, dnstext.Cluster.Query(t, "web.shop.svc A"))
 	if rcode != dns.RcodeSuccess || err != nil {
 		t.Errorf("got %s, %v", dns.RcodeToString[rcode], err)
 	}
@@ -240,7 +240,7 @@ func TestAutoPath(t *testing.T) {
 	path := func(s stanza, name string) []string {
 		h := s.handler(t, w.Writer)
 		h.search = []string{"corp.example."}
-		return h.AutoPath(request.Request{W: &recorder{}, Req: query(t, inCluster, name+" A")})
+		return h.AutoPath(request.Request{W: &recorder{}, Req: dnstext.Cluster.Query(t, name+" A")})
 	}
 	verified := stanza{pods: zone.PodsVerified}
 	for _, row := range []struct {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
+	"github.com/clusterdns/clusterdns/test/dnstext"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -173,8 +174,8 @@ func TestMetricValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		ask(t, h, query(t, inCluster, "nothing.shop.svc A"))
-		ask(t, other, query(t, inCluster, "nothing.shop.svc.other.local. A"))
+		ask(t, h, dnstext.Cluster.Query(t, "nothing.shop.svc A"))
+		ask(t, other, dnstext.Cluster.Query(t, "nothing.shop.svc.other.local. A"))
 	}
 	families = gather(t)
 	for name, want := range map[string]float64{"hits_total": 4, "misses_total": 2, "invalidations_total": 0, "entries": 2} {

@@ -57,10 +57,10 @@ func TestNegativeCacheSeesNewObjects(t *testing.T) {
 			w := newWorld(t, row.before)
 			h := stanza{zones: []string{"cluster.local.", "10.in-addr.arpa."}, pods: zone.PodsVerified, negativeCache: 16}.handler(t, w.Writer)
 			table := func(reply string) string { return "? " + row.question + "\n" + reply }
-			expect(t, h, inCluster, table(row.cached))
-			expect(t, h, inCluster, table(row.cached))
+			expect(t, h, dnstext.Cluster, table(row.cached))
+			expect(t, h, dnstext.Cluster, table(row.cached))
 			w.set(t, row.change)
-			expect(t, h, inCluster, table(row.want))
+			expect(t, h, dnstext.Cluster, table(row.want))
 		})
 	}
 }
@@ -72,9 +72,9 @@ func TestNegativeCacheChangesKind(t *testing.T) {
 	w := newWorld(t, "ns shop")
 	h := stanza{negativeCache: 16}.handler(t, w.Writer)
 	for range 3 {
-		expect(t, h, inCluster, "? web.shop.svc AAAA\nNXDOMAIN aa rd soa")
+		expect(t, h, dnstext.Cluster, "? web.shop.svc AAAA\nNXDOMAIN aa rd soa")
 		w.set(t, "svc shop/web 10.96.7.1 http:TCP:80")
-		expect(t, h, inCluster, "? web.shop.svc AAAA\nNOERROR aa rd soa")
+		expect(t, h, dnstext.Cluster, "? web.shop.svc AAAA\nNOERROR aa rd soa")
 		w.remove(zone.Services, "shop/web")
 	}
 }
@@ -84,7 +84,7 @@ func TestNegativeCacheCounts(t *testing.T) {
 	h := stanza{negativeCache: 2}.handler(t, w.Writer)
 	questions := func(questions ...string) {
 		for _, q := range questions {
-			ask(t, h, query(t, inCluster, q))
+			ask(t, h, dnstext.Cluster.Query(t, q))
 		}
 	}
 	counts := func(when string, want zone.NegativeStats) {
@@ -111,7 +111,7 @@ func TestNegativeCacheCounts(t *testing.T) {
 func TestNegativeCacheOff(t *testing.T) {
 	h := stanza{}.handler(t, newWorld(t, "ns shop").Writer)
 	for range 2 {
-		expect(t, h, inCluster, "? a.shop.svc A\nNXDOMAIN aa rd soa")
+		expect(t, h, dnstext.Cluster, "? a.shop.svc A\nNXDOMAIN aa rd soa")
 	}
 	if got := h.negatives.stats(); got != (zone.NegativeStats{}) {
 		t.Errorf("got %+v", got)
@@ -122,7 +122,7 @@ func TestNegativeCacheOff(t *testing.T) {
 func TestNegativeCacheReplies(t *testing.T) {
 	w := newWorld(t, "ns shop\nns elsewhere")
 	h := stanza{negativeCache: 16}.handler(t, w.Writer)
-	r := query(t, inCluster, "a.shop.svc A")
+	r := dnstext.Cluster.Query(t, "a.shop.svc A")
 	serial := func(m *dns.Msg) uint32 { return m.Ns[0].(*dns.SOA).Serial }
 	first := ask(t, h, r)
 	for _, m := range []*dns.Msg{first, ask(t, h, r), ask(t, h, r)} {
@@ -146,7 +146,7 @@ func TestNegativeCacheReplies(t *testing.T) {
 		if got, want := serial(m), w.Index().Serial(); got != want {
 			t.Errorf("serial %d after a change, want %d", got, want)
 		}
-		want, err := inCluster.Parse(fmt.Sprintf("NXDOMAIN aa rd\n;; authority\n@ SOA ns.dns hostmaster %d 7200 1800 86400 5", w.Index().Serial()))
+		want, err := dnstext.Cluster.Parse(fmt.Sprintf("NXDOMAIN aa rd\n;; authority\n@ SOA ns.dns hostmaster %d 7200 1800 86400 5", w.Index().Serial()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,11 +162,11 @@ func TestNegativeCacheReplies(t *testing.T) {
 // The header is the query's, not that of the one which filled the cache.
 func TestNegativeCacheHeader(t *testing.T) {
 	h := stanza{negativeCache: 16}.handler(t, newWorld(t, "ns shop").Writer)
-	r := query(t, inCluster, "a.shop.svc A")
+	r := dnstext.Cluster.Query(t, "a.shop.svc A")
 	ask(t, h, r)
 	r.Id++
 	r.RecursionDesired, r.CheckingDisabled = false, true
-	want, err := inCluster.Parse("NXDOMAIN aa cd soa")
+	want, err := dnstext.Cluster.Parse("NXDOMAIN aa cd soa")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestNegativeCacheConcurrently(t *testing.T) {
 	defer close(stop)
 	for range 4 {
 		crowd.Go(func() { // keeps the cache filled, at any moment
-			r := query(t, inCluster, "on-off.shop.svc A")
+			r := dnstext.Cluster.Query(t, "on-off.shop.svc A")
 			for {
 				select {
 				case <-stop:
@@ -200,7 +200,7 @@ func TestNegativeCacheConcurrently(t *testing.T) {
 			}
 		})
 	}
-	r := query(t, inCluster, "on-off.shop.svc A")
+	r := dnstext.Cluster.Query(t, "on-off.shop.svc A")
 	for range 500 {
 		w.set(t, "svc shop/on-off 10.96.7.1 http:TCP:80")
 		if m := ask(t, h, r); m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {

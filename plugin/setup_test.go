@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/clusterdns/clusterdns/test/dnstext"
+
 	"github.com/coredns/coredns/core/dnsserver"
 )
 
@@ -86,7 +88,7 @@ func TestStart(t *testing.T) {
 	if !h.Ready() {
 		t.Error("not Ready")
 	}
-	expect(t, h, inCluster, `
+	expect(t, h, dnstext.Cluster, `
 		? web.shop.svc A
 		NOERROR aa rd
 		web.shop.svc A 10.96.0.10`)
@@ -122,7 +124,7 @@ func TestStartTimeout(t *testing.T) {
 	if h.Ready() {
 		t.Error("Ready")
 	}
-	expect(t, h, inCluster, `
+	expect(t, h, dnstext.Cluster, `
 		? web.shop.svc A
 		SERVFAIL aa rd soa`)
 }

@@ -210,20 +210,6 @@ func ask(t testing.TB, h plugin.Handler, r *dns.Msg) *dns.Msg {
 	return rec.msg
 }
 
-var inCluster = dnstext.Context{Origin: "cluster.local.", TTL: 5}
-
-// query returns the query "NAME TYPE".
-func query(t testing.TB, ctx dnstext.Context, text string) *dns.Msg {
-	t.Helper()
-	q, err := ctx.Question(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := new(dns.Msg)
-	r.SetQuestion(q.Name, q.Qtype)
-	return r
-}
-
 // expect asks h the questions of a table, and compares the replies with those
 // that it holds. Each row is a line "? NAME TYPE" and a reply as dnstext has it.
 func expect(t *testing.T, h plugin.Handler, ctx dnstext.Context, table string) {
@@ -240,7 +226,7 @@ func expect(t *testing.T, h plugin.Handler, ctx dnstext.Context, table string) {
 		}
 		t.Run(question, func(t *testing.T) {
 			t.Helper()
-			if diff := want.Diff(ask(t, h, query(t, ctx, question))); diff != "" {
+			if diff := want.Diff(ask(t, h, ctx.Query(t, question))); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/clusterdns/clusterdns/test/dnstext"
+
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -82,8 +84,8 @@ func TestMetricsAndReadiness(t *testing.T) {
 				manifests %s
 			}
 		}`, metrics, ready, word, dir))
-		s.expect(t, inCluster, "web.shop.svc A", "NOERROR aa rd\nweb.shop.svc A 10.96.0.10")
-		s.expect(t, inCluster, "nothing.shop.svc A", "NXDOMAIN aa rd soa")
+		s.expect(t, dnstext.Cluster, "web.shop.svc A", "NOERROR aa rd\nweb.shop.svc A 10.96.0.10")
+		s.expect(t, dnstext.Cluster, "nothing.shop.svc A", "NXDOMAIN aa rd soa")
 		if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%d/ready", ready)); status != http.StatusOK {
 			t.Errorf("ready: %d %s", status, body)
 		}
@@ -122,7 +124,7 @@ func TestNotReady(t *testing.T) {
 	blocked := `coredns_clusterdns_unready_responses_total{resource=namespaces}`
 	before := scrape(t)[blocked]
 	for _, q := range []string{"web.shop.svc A", "nothing.shop.svc TXT", "@ A", "10.0.96.10.in-addr.arpa. PTR"} {
-		zone := inCluster
+		zone := dnstext.Cluster
 		if strings.HasSuffix(q, "PTR") {
 			zone.Origin = "in-addr.arpa."
 		}

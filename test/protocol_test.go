@@ -21,7 +21,7 @@ func TestOddMessages(t *testing.T) {
 	s := start(t, ".:0 {\nclusterdns cluster.local {\nmanifests "+dir+"\n}\n}\n")
 	// A query for web.shop.svc.cluster.local A, its ID and what follows 0xABCD.
 	good := func(change func(m *dns.Msg)) []byte {
-		m := query(t, inCluster, "web.shop.svc A")
+		m := dnstext.Cluster.Query(t, "web.shop.svc A")
 		m.Id = 0xABCD
 		change(m)
 		packet, err := m.Pack()
@@ -69,7 +69,7 @@ func TestOddMessages(t *testing.T) {
 			}
 			if row.want == "" {
 				// Nothing comes of it: the next query's reply comes first.
-				next := query(t, inCluster, "web.shop.svc A")
+				next := dnstext.Cluster.Query(t, "web.shop.svc A")
 				next.Id = 0x1234
 				packet, err := next.Pack()
 				if err != nil {
@@ -96,7 +96,7 @@ func TestOddMessages(t *testing.T) {
 				if err := m.Unpack(buf[:n]); err != nil {
 					t.Fatal(err)
 				}
-				want, err := inCluster.Parse(row.want)
+				want, err := dnstext.Cluster.Parse(row.want)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -130,7 +130,7 @@ func TestPipelinedTCP(t *testing.T) {
 	const n = 100
 	var sent []byte
 	for id := range n {
-		r := query(t, inCluster, reloadAnswers[id%len(reloadAnswers)].question)
+		r := dnstext.Cluster.Query(t, reloadAnswers[id%len(reloadAnswers)].question)
 		r.Id = uint16(id)
 		packet, err := r.Pack()
 		if err != nil {
@@ -151,7 +151,7 @@ func TestPipelinedTCP(t *testing.T) {
 			t.Fatalf("a reply to %d, twice or never asked", m.Id)
 		}
 		seen[m.Id] = true
-		want, err := inCluster.Parse(reloadAnswers[int(m.Id)%len(reloadAnswers)].reply)
+		want, err := dnstext.Cluster.Parse(reloadAnswers[int(m.Id)%len(reloadAnswers)].reply)
 		if err != nil {
 			t.Fatal(err)
 		}

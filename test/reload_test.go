@@ -133,8 +133,8 @@ func TestAnswersAcrossReloads(t *testing.T) {
 			clients.Go(func() {
 				for i := 0; !stopped(); i++ {
 					row := reloadAnswers[i%len(reloadAnswers)]
-					r := query(t, inCluster, row.question)
-					want, err := inCluster.Parse(row.reply)
+					r := dnstext.Cluster.Query(t, row.question)
+					want, err := dnstext.Cluster.Parse(row.reply)
 					if err != nil {
 						t.Error(err)
 						return
@@ -227,7 +227,7 @@ func TestStanzaLeavesAndComesBack(t *testing.T) {
 	if err := s.reload(with); err != nil {
 		t.Fatal(err)
 	}
-	s.expect(t, inCluster, "web.shop.svc A", "NOERROR aa rd\nweb.shop.svc A 10.96.0.99")
+	s.expect(t, dnstext.Cluster, "web.shop.svc A", "NOERROR aa rd\nweb.shop.svc A 10.96.0.99")
 	if n := feeds(); n != 1 {
 		t.Errorf("%d feeds with the stanza again", n)
 	}

@@ -192,7 +192,7 @@ func endpoint(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 200, byte(i
 
 // message returns a query and the network to send it over.
 func (s *scenario) message(args []string) (r *dns.Msg, network string, err error) {
-	r, network = query(s, inCluster, args[0]+" "+args[1]), "udp"
+	r, network = dnstext.Cluster.Query(s, args[0]+" "+args[1]), "udp"
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
 	for i := 2; i < len(args); i++ {
 		number := func() uint16 {
@@ -231,7 +231,7 @@ func (s *scenario) query(args []string, below string, again bool) error {
 	if err != nil {
 		return err
 	}
-	want, err := inCluster.Parse(below)
+	want, err := dnstext.Cluster.Parse(below)
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (s *scenario) count(args, below []string) error {
 	}
 	for _, rr := range m.Answer {
 		a, ok := rr.(*dns.A)
-		if !ok || !left[a.A.String()] || a.Hdr.Name != r.Question[0].Name || a.Hdr.Ttl != inCluster.TTL {
+		if !ok || !left[a.A.String()] || a.Hdr.Name != r.Question[0].Name || a.Hdr.Ttl != dnstext.Cluster.TTL {
 			s.Errorf("%v: %v is wrong, or answered twice", args, rr)
 			break
 		}
@@ -342,7 +342,7 @@ func (s *scenario) unwatch() {
 }
 
 func (s *scenario) compareSerial(how string) error {
-	m, _, err := s.server.exchange("udp", query(s, inCluster, "@ SOA"))
+	m, _, err := s.server.exchange("udp", dnstext.Cluster.Query(s, "@ SOA"))
 	if err != nil {
 		return err
 	}

@@ -127,26 +127,13 @@ func (s *server) expect(t testing.TB, ctx dnstext.Context, question, want string
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := s.exchange("udp", query(t, ctx, question))
+	m, _, err := s.exchange("udp", ctx.Query(t, question))
 	if err != nil {
 		t.Fatalf("%s: %v", question, err)
 	}
 	if diff := reply.Diff(m); diff != "" {
 		t.Errorf("%s: %s", question, diff)
 	}
-}
-
-var inCluster = dnstext.Context{Origin: "cluster.local.", TTL: 5}
-
-func query(t testing.TB, ctx dnstext.Context, text string) *dns.Msg {
-	t.Helper()
-	q, err := ctx.Question(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := new(dns.Msg)
-	r.SetQuestion(q.Name, q.Qtype)
-	return r
 }
 
 // eventually polls until done returns "", and fails with what it last returned

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/miekg/dns"
 )
@@ -188,4 +189,19 @@ func (c Context) Question(text string) (dns.Question, error) {
 		name += "." + strings.TrimPrefix(c.Origin, ".")
 	}
 	return dns.Question{Name: name, Qtype: qtype, Qclass: dns.ClassINET}, nil
+}
+
+// Cluster is the usual context.
+var Cluster = Context{Origin: "cluster.local.", TTL: 5}
+
+// Query returns the query that text, as Question has it, asks.
+func (c Context) Query(t testing.TB, text string) *dns.Msg {
+	t.Helper()
+	q, err := c.Question(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := new(dns.Msg)
+	r.SetQuestion(q.Name, q.Qtype)
+	return r
 }
