@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+	dto "github.com/prometheus/client_model/go"
 )
 
 func TestHeaderFlags(t *testing.T) {
@@ -234,6 +235,51 @@ type deaf struct{ recorder }
 
 func (*deaf) WriteMsg(*dns.Msg) error { return errors.New("broken pipe") }
 func (*deaf) RemoteAddr() net.Addr    { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+// overTCP is a recorder whose client came over TCP.
+type overTCP struct{ recorder }
+
+func (*overTCP) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+// TestTruncatedTCP counts replies that not even TCP can carry: more than 4,094
+// addresses of 16 octets each.
+func TestTruncatedTCP(t *testing.T) {
+	for _, row := range []struct {
+		endpoints int
+		w         dns.ResponseWriter
+		counted   float64
+	}{
+		{4000, &overTCP{}, 0},
+		{5000, &overTCP{}, 1},
+		{5000, &recorder{}, 0},
+	} {
+		w := zone.NewWriter()
+		w.Update(func(b *zone.Batch) {
+			var list []zone.Endpoint
+			for i := range row.endpoints {
+				list = append(list, zone.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})})
+			}
+			key := zone.Key{Namespace: "shop", Name: "pods"}
+			b.Replace(zone.Namespaces, []zone.Object{&zone.Namespace{Name: "shop"}}, 1)
+			b.Replace(zone.Services, []zone.Object{&zone.Service{Key: key, Kind: zone.Headless}}, 1)
+			b.Replace(zone.EndpointSlices, []zone.Object{&zone.EndpointSlice{Key: key, Service: "pods", Ready: zone.NewEndpoints(list)}}, 1)
+		})
+		count := func() float64 {
+			var m dto.Metric
+			if err := truncatedTCP.Write(&m); err != nil {
+				t.Fatal(err)
+			}
+			return m.GetCounter().GetValue()
+		}
+		before := count()
+		if _, err := (stanza{}).handler(t, w).ServeDNS(context.Background(), row.w, dnstext.Cluster.Query(t, "pods.shop.svc A")); err != nil {
+			t.Fatal(err)
+		}
+		if got := count() - before; got != row.counted {
+			t.Errorf("%d endpoints to %T: counted %v, want %v", row.endpoints, row.w, got, row.counted)
+		}
+	}
+}
 
 func TestAutoPath(t *testing.T) {
 	w := newWorld(t, cluster+"\npod data/q 127.0.0.1") // where recorder says that queries are from

@@ -37,13 +37,24 @@ func message(r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
 // many as possible fit, if not all of them fit size octets: CoreDNS cuts a
 // reply off where it is full.
 func shortestFirst(m *dns.Msg, size int) {
-	if len(m.Answer) < 2 || m.Answer[0].Header().Rrtype != dns.TypeSRV || m.Len() <= size {
+	if m.Answer[0].Header().Rrtype != dns.TypeSRV || m.Len() <= size {
 		return
 	}
 	slices.SortStableFunc(m.Answer, func(a, b dns.RR) int {
 		return len(a.(*dns.SRV).Target) - len(b.(*dns.SRV).Target)
 	})
 	slices.SortStableFunc(m.Extra, func(a, b dns.RR) int { return dns.Len(a) - dns.Len(b) })
+}
+
+// exceedsTCP reports whether m has more records than a message can hold, so that
+// they cannot be had from us at all.
+func exceedsTCP(m *dns.Msg) bool {
+	if len(m.Answer)+len(m.Extra) < dns.MaxMsgSize/(255+18) { // an SRV record's most, compressed
+		return false
+	}
+	compressed := *m
+	compressed.Compress = true
+	return compressed.Len() > dns.MaxMsgSize
 }
 
 // builder turns records into miekg/dns's.

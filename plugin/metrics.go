@@ -44,6 +44,12 @@ var (
 	}, []string{"code", "method", "host"})
 )
 
+// truncatedTCP counts replies of which TCP could not carry all.
+var truncatedTCP = prometheus.NewCounter(prometheus.CounterOpts{
+	Namespace: plugin.Namespace, Subsystem: directive, Name: "tcp_truncated_responses_total",
+	Help: "Number of responses over TCP that did not fit a DNS message of 65,535 octets.",
+})
+
 // unreadyResponses counts SERVFAILs for want of a resource.
 var unreadyResponses = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Namespace: plugin.Namespace, Subsystem: directive, Name: "unready_responses_total",
@@ -75,6 +81,7 @@ var registerMetrics = sync.OnceFunc(func() {
 	rateLimiterDuration = register(rateLimiterDuration)
 	requests = register(requests)
 	register(unreadyResponses)
+	register(truncatedTCP)
 	register(feedCollector{})
 	metrics.Register(metrics.RegisterOpts{
 		RequestLatency:     latency{requestDuration},

@@ -96,6 +96,7 @@ func TestMetricNames(t *testing.T) {
 		"coredns_clusterdns_negative_cache_invalidations_total":        "",
 		"coredns_clusterdns_negative_cache_entries":                    "",
 		"coredns_clusterdns_unready_responses_total":                   "resource",
+		"coredns_clusterdns_tcp_truncated_responses_total":             "",
 		"coredns_kubernetes_dns_programming_duration_seconds":          "service_kind",
 		"coredns_kubernetes_rest_client_request_duration_seconds":      "host verb",
 		"coredns_kubernetes_rest_client_rate_limiter_duration_seconds": "host verb",
