@@ -90,12 +90,12 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 		unreadyResponses.WithLabelValues(a.Blocked.String()).Inc()
 	}
 	m := message(r, name, a)
-	if len(m.Answer) > 1 {
-		state := request.Request{W: w, Req: r}
+	state := request.Request{W: w, Req: r}
+	if q.Qtype == dns.TypeSRV && len(m.Answer) > 1 {
 		shortestFirst(m, state.Size())
-		if state.Proto() == "tcp" && exceedsTCP(m) {
-			truncatedTCP.Inc()
-		}
+	}
+	if exceedsTCP(m) && state.Proto() == "tcp" {
+		truncatedTCP.Inc()
 	}
 	h.negatives.addReply(r, m, a)
 	return m, 0, nil

@@ -33,11 +33,11 @@ func message(r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
 	return m
 }
 
-// shortestFirst puts the SRV records and addresses of m in an order in which as
+// shortestFirst puts the records of m, a reply with SRV records, in an order in which as
 // many as possible fit, if not all of them fit size octets: CoreDNS cuts a
 // reply off where it is full.
 func shortestFirst(m *dns.Msg, size int) {
-	if m.Answer[0].Header().Rrtype != dns.TypeSRV || m.Len() <= size {
+	if m.Len() <= size {
 		return
 	}
 	slices.SortStableFunc(m.Answer, func(a, b dns.RR) int {
