@@ -2,7 +2,6 @@ package clusterdns
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,15 +104,8 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 // that asks, if pods are followed and it is one.
 func (h *Handler) AutoPath(state request.Request) []string {
 	origin := plugin.Zones(h.cfg.view.Zones).Matches(state.Name())
-	if origin == "" || h.cfg.view.Pods != zone.PodsVerified {
-		return nil
-	}
-	addr, err := netip.ParseAddr(state.IP())
-	if err != nil {
-		return nil
-	}
-	pod := h.view.Index().PodAt(addr)
-	if pod == nil {
+	pod := h.podOf(state)
+	if origin == "" || pod == nil {
 		return nil
 	}
 	parent := origin

@@ -1,0 +1,58 @@
+package clusterdns
+
+import (
+	"context"
+	"testing"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
+	"github.com/clusterdns/clusterdns/test/dnstext"
+
+	"github.com/coredns/coredns/plugin/metadata"
+	"github.com/coredns/coredns/request"
+)
+
+// The rows of CoreDNS's plugin/kubernetes metadata_test.go, and the client's.
+func TestMetadata(t *testing.T) {
+	w := newWorld(t, cluster+"\npod data/q 127.0.0.1") // where recorder says that queries are from
+	for _, row := range []struct {
+		name string
+		want map[string]string // what is not there is ""
+	}{
+		{"foo.bar.notapod.cluster.local.", map[string]string{"parse-error": "invalid query name"}},
+		{"web.shop.svc.example.org.", map[string]string{"client-namespace": "data", "client-pod-name": "q", "kind": ""}},
+		{"10-240-0-1.Podns.pod", map[string]string{"kind": "pod", "namespace": "podns", "service": "10-240-0-1"}},
+		{"s.ns.svc", map[string]string{"kind": "svc", "namespace": "ns", "service": "s", "endpoint": "", "port-name": ""}},
+		{"_http._TCP.s.ns.svc", map[string]string{"kind": "svc", "service": "s", "port-name": "http", "protocol": "tcp"}},
+		{"ep.s.ns.svc", map[string]string{"service": "s", "endpoint": "ep", "client-pod-name": "q"}},
+		{"ns.svc", map[string]string{"kind": "svc", "namespace": "ns", "service": ""}},
+		{"@", map[string]string{"kind": "", "parse-error": ""}},
+	} {
+		h := stanza{pods: zone.PodsVerified}.handler(t, w.Writer)
+		ctx := metadata.ContextWithMetadata(context.Background())
+		ctx = h.Metadata(ctx, request.Request{W: &recorder{}, Req: dnstext.Cluster.Query(t, row.name+" A")})
+		for label, want := range row.want {
+			for _, prefix := range metadataPrefixes {
+				got := ""
+				if f := metadata.ValueFunc(ctx, prefix+label); f != nil {
+					got = f()
+				}
+				if got != want {
+					t.Errorf("%s: %s%s is %q, want %q", row.name, prefix, label, got, want)
+				}
+			}
+		}
+	}
+}
+
+// Without pods followed nobody is known.
+func TestMetadataClientUnknown(t *testing.T) {
+	h := stanza{pods: zone.PodsInsecure}.handler(t, newWorld(t, cluster+"\npod data/q 127.0.0.1").Writer)
+	ctx := metadata.ContextWithMetadata(context.Background())
+	ctx = h.Metadata(ctx, request.Request{W: &recorder{}, Req: dnstext.Cluster.Query(t, "web.shop.svc A")})
+	if metadata.ValueFunc(ctx, "kubernetes/client-pod-name") != nil {
+		t.Error("a client is known")
+	}
+	if f := metadata.ValueFunc(ctx, "kubernetes/service"); f == nil || f() != "web" {
+		t.Error("the question is not")
+	}
+}
