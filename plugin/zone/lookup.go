@@ -101,15 +101,23 @@ func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
 	if o == nil {
 		return false
 	}
-	a.Outcome, a.Blocked = Success, 0
-	a.state = state{view: v, name: name, zoneAt: q.offset(q.labels - o.labels), qtype: qtype}
-	a.chain, a.local = a.chain[:0], a.local[:0]
+	a.begin(v, name, q.offset(q.labels-o.labels), qtype)
 	a.resolve(q, o)
 	if a.Outcome == Chase {
 		a.chase(q, o)
 	}
 	return true
 }
+
+// begin makes a an answer to nothing but this question.
+func (a *Answer) begin(v *View, name []byte, zoneAt int, qtype uint16) {
+	a.Outcome, a.Blocked = Success, 0
+	a.state = state{view: v, name: name, zoneAt: zoneAt, qtype: qtype}
+	a.chain, a.local = a.chain[:0], a.local[:0]
+}
+
+// Name returns the name that was asked for.
+func (a *Answer) Name() []byte { return a.name }
 
 // chase follows an ExternalName as far as the zone reaches. A chain that is a
 // loop, too long, or ends at nothing in the zone answers NODATA, without its

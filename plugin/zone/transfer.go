@@ -1,0 +1,171 @@
+package zone
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+)
+
+// Transfer yields the answers that make up a zone, each to a question of its
+// own, all from one snapshot, until yield returns false: the SOA, the name
+// servers, and what Lookup says to questions for every service and, of headless
+// ones, every endpoint and named port. In a reverse zone it is the names of
+// all addresses. What answers to anything, names of pods and labels that stand
+// for any port, is left out, as are the endpoints of services with ClusterIPs.
+//
+// The Answer is valid until yield returns. Transfer reports false if zone is
+// not exactly one of v's zones, and an error if a resource has not synced.
+func (v *View) Transfer(zone string, yield func(*Answer) bool) (bool, error) {
+	apex, err := dnswire.AppendName(nil, zone)
+	if err != nil {
+		return false, nil
+	}
+	apex = dnswire.AppendLower(nil, apex)
+	i := slices.IndexFunc(v.origins, func(o *origin) bool { return string(o.wire) == string(apex) })
+	if i < 0 {
+		return false, nil
+	}
+	t := &transfer{view: v, origin: v.origins[i], snap: v.ix.current.Load(), yield: yield}
+	for _, r := range v.Needs() {
+		if t.snap.synced>>r&1 == 0 {
+			return true, fmt.Errorf("%s have not synced", r)
+		}
+	}
+	t.run()
+	return true, nil
+}
+
+// transfer is a zone transfer under way.
+type transfer struct {
+	view   *View
+	origin *origin
+	snap   *snapshot
+	yield  func(*Answer) bool
+	a      Answer
+}
+
+func (t *transfer) run() {
+	if !t.ask(nil, dnswire.TypeSOA) || !t.ask(nil, dnswire.TypeNS) {
+		return
+	}
+	var services []*service
+	for l := range t.snap.services.all {
+		services = append(services, l.value)
+	}
+	slices.SortFunc(services, func(a, b *service) int {
+		return cmp.Or(cmp.Compare(a.id.Namespace, b.id.Namespace), cmp.Compare(a.id.Name, b.id.Name))
+	})
+	if isReverse(t.origin.wire) {
+		t.addrs(services)
+		return
+	}
+	for _, s := range services {
+		if s.obj != nil && !t.service(s) {
+			return
+		}
+	}
+}
+
+// ask yields the answer to a question for the labels below the zone, if there
+// are records.
+func (t *transfer) ask(labels []byte, qtype uint16) bool {
+	name := append(slices.Clip(labels), t.origin.wire...)
+	if !t.a.q.parse(name) {
+		return true // too long for a name: nobody can ask for it
+	}
+	t.a.begin(t.view, name, len(labels), qtype)
+	t.a.snap = t.snap
+	t.a.resolve(&t.a.q, t.origin)
+	return t.a.Outcome != Success || t.yield(&t.a)
+}
+
+func (t *transfer) service(s *service) bool {
+	base := s.id.wire
+	if s.obj.Kind == ExternalName {
+		return t.ask(base, dnswire.TypeCNAME)
+	}
+	if !t.ask(base, dnswire.TypeA) || !t.ask(base, dnswire.TypeAAAA) {
+		return false
+	}
+	if s.obj.Kind == ClusterIP {
+		return t.ask(base, dnswire.TypeSRV) && t.ports(base, s.obj.Ports, nil)
+	}
+	var seen []Port
+	for _, slice := range s.slices {
+		if !t.ports(base, slice.Ports, seen) {
+			return false
+		}
+		seen = append(seen, slice.Ports...)
+	}
+	labels := map[string]struct{}{}
+	for ref := range s.endpoints {
+		label := appendLabel(nil, string(s.appendName(nil, ref)))
+		if _, had := labels[string(label)]; had {
+			continue
+		}
+		labels[string(label)] = struct{}{}
+		if name := append(label, base...); !t.ask(name, dnswire.TypeA) || !t.ask(name, dnswire.TypeAAAA) {
+			return false
+		}
+	}
+	return true
+}
+
+// ports asks for the SRV records of named ports that are not among seen.
+func (t *transfer) ports(base []byte, ports, seen []Port) bool {
+	same := func(a, b Port) bool { return a.Name == b.Name && a.Protocol == b.Protocol }
+	for i, p := range ports {
+		had := func(o Port) bool { return same(o, p) }
+		if p.Name == "" || slices.ContainsFunc(seen, had) || slices.ContainsFunc(ports[:i], had) {
+			continue
+		}
+		name := append(appendLabel(appendLabel(nil, "_"+p.Name), "_"+p.Protocol), base...)
+		if !t.ask(name, dnswire.TypeSRV) {
+			return false
+		}
+	}
+	return true
+}
+
+// addrs asks for the names of every address in a reverse zone.
+func (t *transfer) addrs(services []*service) {
+	var addrs []netip.Addr
+	for _, s := range services {
+		addrs = append(addrs, s.clusterIPs()...)
+		for ref := range s.endpoints {
+			addr, _ := netip.AddrFromSlice(s.addrAt(ref))
+			addrs = append(addrs, addr)
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	for _, addr := range slices.Compact(addrs) {
+		name := appendReverse(nil, addr)
+		below := len(name) - len(t.origin.wire)
+		if below < 0 || string(name[below:]) != string(t.origin.wire) {
+			continue
+		}
+		if !t.ask(name[:below], dnswire.TypePTR) {
+			return
+		}
+	}
+}
+
+// appendReverse appends the name of addr below in-addr.arpa (RFC 1035 §3.5) or
+// ip6.arpa (RFC 3596 §2.5).
+func appendReverse(dst []byte, addr netip.Addr) []byte {
+	b := addr.AsSlice()
+	slices.Reverse(b)
+	if addr.Is4() {
+		for _, octet := range b {
+			dst = appendLabel(dst, fmt.Sprint(octet))
+		}
+		return append(dst, "\x07in-addr\x04arpa\x00"...)
+	}
+	for _, octet := range b {
+		dst = appendLabel(appendLabel(dst, fmt.Sprintf("%x", octet&15)), fmt.Sprintf("%x", octet>>4))
+	}
+	return append(dst, "\x03ip6\x04arpa\x00"...)
+}
