@@ -28,8 +28,9 @@ var (
 	limit    = flag.Int("questions", 3000, "about how many questions to ask each variant; 0 for all there are")
 )
 
-// The servers' first ports; variant i is served i ports further.
-const stockPort, oursPort = 21000, 21100
+// The servers' first ports; variant i is served i ports further. They are below
+// those that the control plane chooses from.
+const stockPort, oursPort = 19000, 19100
 
 // variants are the stanzas compared. Each is a server block of its own.
 var variants = []struct {
@@ -144,7 +145,7 @@ func (q question) ask(addr string) reply {
 	if q.flags != nil {
 		q.flags(m)
 	}
-	c := &dns.Client{Timeout: 3 * time.Second, UDPSize: 65535}
+	c := &dns.Client{Timeout: 2 * time.Second, UDPSize: 65535}
 	if q.tcp {
 		c.Net = "tcp"
 	}
