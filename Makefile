@@ -51,7 +51,7 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	awk '/^Fuzz/ { name[++n] = $$1 } /^ok/ { while (n) print $$2, name[n--] }' | \
 	while read -r package name; do \
 		echo "$$package $$name"; \
-		go test -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$package </dev/null; \
+		go test -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package </dev/null; \
 	done
 
 clean: ## remove what was built
