@@ -17,8 +17,9 @@ import (
 // (coredns/coredns#6263).
 func (o *outage) testReload(t *testing.T) {
 	server := o.server(t)
-	load := server.load(t, o.want)
 	lists := server.metric(t, "coredns_clusterdns_lists_total")
+	goroutines := server.metric(t, "go_goroutines") // with open watches and no load, as at the end
+	load := server.load(t, o.want)
 	configure := func(options ...string) {
 		t.Helper()
 		if err := server.configure(o.config(options...)); err != nil {
@@ -57,7 +58,6 @@ func (o *outage) testReload(t *testing.T) {
 		}
 	}
 	server.logs(t, complete, signal)
-	goroutines := server.metric(t, "go_goroutines")
 	for i := range uint32(10) {
 		configure(fmt.Sprintf("ttl %d", 20+i))
 		server.logs(t, complete, signal)
