@@ -53,13 +53,6 @@ type Config struct {
 	Pods        bool // follow Pods
 }
 
-// Validate returns what Acquire would find wrong with c, naming the file and
-// option. It reads files, and does not connect.
-func (c Config) Validate() error {
-	_, _, err := c.clients()
-	return err
-}
-
 // selector returns the label selector for the objects of r.
 func (c Config) selector(r zone.Resource) string {
 	if r == zone.Namespaces {

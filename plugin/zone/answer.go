@@ -191,10 +191,10 @@ func (a *Answer) localName(l localRecord) dnswire.Name {
 func (a *Answer) walkLocal(r *Record, yield func(*Record) bool) bool {
 	r.Type = a.qtype
 	for i, l := range a.local {
-		r.Packed = a.pack(l.addr)
-		if addrType(r.Packed) != a.qtype || i > 0 && a.local[i-1].addr == l.addr {
+		if typeOf(l.addr) != a.qtype || i > 0 && a.local[i-1].addr == l.addr {
 			continue
 		}
+		r.Packed = a.pack(l.addr)
 		if !yield(r) {
 			return false
 		}
@@ -213,6 +213,15 @@ func (a *Answer) pack(addr netip.Addr) []byte {
 	return a.packed[:]
 }
 
+// typeOf returns the type of addr's records.
+func typeOf(addr netip.Addr) uint16 {
+	if addr.Is4() {
+		return dnswire.TypeA
+	}
+	return dnswire.TypeAAAA
+}
+
+// addrType is typeOf for a packed address.
 func addrType(packed []byte) uint16 {
 	if len(packed) == 4 {
 		return dnswire.TypeA

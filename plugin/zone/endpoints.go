@@ -38,7 +38,7 @@ func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 	}
 	for ref := range a.endpoints {
 		r.Packed = a.svc.addrAt(ref)
-		if len(r.Packed) != addrLen(a.qtype) || a.svc.overlap && a.hadAddr(ref) {
+		if addrType(r.Packed) != a.qtype || a.svc.overlap && a.hadAddr(ref) {
 			continue
 		}
 		if !yield(r) {
@@ -46,13 +46,6 @@ func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 		}
 	}
 	return true
-}
-
-func addrLen(qtype uint16) int {
-	if qtype == dnswire.TypeA {
-		return 4
-	}
-	return 16
 }
 
 // walkClusterSRV walks the SRV records of a service with ClusterIPs: one for

@@ -62,9 +62,9 @@ func (ix *Index) Serial() uint32 { return ix.current.Load().serial }
 
 // Synced reports whether every one of rs has been replaced whole at least once.
 func (ix *Index) Synced(rs ...Resource) bool {
-	have := ix.current.Load().synced
+	s := ix.current.Load()
 	for _, r := range rs {
-		if have>>r&1 == 0 {
+		if !s.has(r) {
 			return false
 		}
 	}
@@ -109,6 +109,9 @@ func hashAddr(a netip.Addr) uint64 {
 	return maphash.Bytes(seed, b[:])
 }
 
+// has reports whether r has synced.
+func (s *snapshot) has(r Resource) bool { return s.synced>>r&1 != 0 }
+
 // namespace returns the namespace whose folded wire-format label, and its hash,
 // are given.
 func (s *snapshot) namespace(label []byte, hash uint64) *Namespace {
@@ -143,10 +146,17 @@ func (s *snapshot) serviceByID(id *ident) *service {
 // ownersOf returns the services that addr may belong to. The caller looks the
 // address up in each, which also tells apart addresses of equal hash.
 func (s *snapshot) ownersOf(addr netip.Addr) []*ident {
-	h := hashAddr(addr)
-	for _, l := range s.reverse.at(h) {
-		if l.hash == h {
-			return l.value.ids
+	if o := s.ownersAt(hashAddr(addr)); o != nil {
+		return o.ids
+	}
+	return nil
+}
+
+// ownersAt returns the owners of the addresses with that hash, nil if none.
+func (s *snapshot) ownersAt(hash uint64) *owners {
+	for _, l := range s.reverse.at(hash) {
+		if l.hash == hash {
+			return l.value
 		}
 	}
 	return nil

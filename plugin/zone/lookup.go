@@ -133,7 +133,7 @@ func (a *Answer) chase(q *query, o *origin) {
 		}
 		a.chain = append(a.chain, a.svc)
 		q.parse(target)
-		if o.labels > q.labels || !bytes.Equal(q.from(q.labels-o.labels, q.labels), o.wire[:len(o.wire)-1]) {
+		if !o.holds(q) {
 			return // Outcome is Chase
 		}
 		if a.resolve(q, o); a.Outcome != Chase {
@@ -260,7 +260,7 @@ func (ix *Index) stamp(deps [2]uint64) uint64 {
 
 // ready reports whether r has synced, and makes the answer Unready if not.
 func (a *Answer) ready(r Resource) bool {
-	if a.snap.synced>>r&1 == 0 {
+	if !a.snap.has(r) {
 		a.Outcome, a.Blocked = Unready, r
 		return false
 	}
@@ -380,21 +380,14 @@ func (a *Answer) resolvePod(p *parts) {
 		a.Outcome = NameError
 		return
 	}
-	a.found(hasPod, a.qtype == dnswire.TypeSRV ||
-		a.qtype == dnswire.TypeA && a.addr.Is4() || a.qtype == dnswire.TypeAAAA && a.addr.Is6())
+	a.found(hasPod, a.qtype == dnswire.TypeSRV || a.qtype == typeOf(a.addr))
 }
 
 // isCanonical reports whether label spells addr as the API server would, with
 // dashes: a verified pod is found by that text alone.
 func isCanonical(label []byte, addr netip.Addr) bool {
 	var b [48]byte
-	text := addr.AppendTo(b[:0])
-	for i, c := range text {
-		if c == '.' || c == ':' {
-			text[i] = '-'
-		}
-	}
-	return dnswire.EqualFold(text, label)
+	return dnswire.EqualFold(appendDashes(b[:0], addr), label)
 }
 
 // resolvePTR answers for the name of an address. A ClusterIP wins over
@@ -474,7 +467,7 @@ func (a *Answer) resolveLocal(has content) {
 	a.local = slices.Compact(a.local)
 	any := has == hasNS && len(a.local) > 0
 	for _, l := range a.local {
-		any = any || a.qtype == dnswire.TypeA && l.addr.Is4() || a.qtype == dnswire.TypeAAAA && l.addr.Is6()
+		any = any || a.qtype == typeOf(l.addr)
 	}
 	a.found(has, any)
 }

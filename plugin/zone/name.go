@@ -170,15 +170,21 @@ func (s *selector) numMatching(ports []Port) (n int) {
 // with dashes for dots and colons, and a 0 behind a final dash, which would be
 // no hostname (RFC 1123 §2.1).
 func appendDashed(dst []byte, addr netip.Addr) []byte {
+	dst = appendDashes(dst, addr)
+	if dst[len(dst)-1] == '-' {
+		dst = append(dst, '0')
+	}
+	return dst
+}
+
+// appendDashes appends an address with dashes for dots and colons.
+func appendDashes(dst []byte, addr netip.Addr) []byte {
 	n := len(dst)
 	dst = addr.AppendTo(dst)
 	for i := n; i < len(dst); i++ {
 		if dst[i] == '.' || dst[i] == ':' {
 			dst[i] = '-'
 		}
-	}
-	if dst[len(dst)-1] == '-' {
-		dst = append(dst, '0')
 	}
 	return dst
 }

@@ -30,7 +30,7 @@ func (v *View) Transfer(zone string, yield func(*Answer) bool) (bool, error) {
 	}
 	t := &transfer{view: v, origin: v.origins[i], snap: v.ix.current.Load(), yield: yield}
 	for _, r := range v.Needs() {
-		if t.snap.synced>>r&1 == 0 {
+		if !t.snap.has(r) {
 			return true, fmt.Errorf("%s have not synced", r)
 		}
 	}

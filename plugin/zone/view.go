@@ -117,11 +117,16 @@ func (v *View) lists(namespace string) bool {
 // match returns the origin with the most labels that q's name is at or below.
 func (v *View) match(q *query) *origin {
 	for _, o := range v.origins {
-		if o.labels <= q.labels && string(q.from(q.labels-o.labels, q.labels)) == string(o.wire[:len(o.wire)-1]) {
+		if o.holds(q) {
 			return o
 		}
 	}
 	return nil
+}
+
+// holds reports whether q's name is at or below o.
+func (o *origin) holds(q *query) bool {
+	return o.labels <= q.labels && string(q.from(q.labels-o.labels, q.labels)) == string(o.wire[:len(o.wire)-1])
 }
 
 // isReverse reports whether a folded wire-format name is below in-addr.arpa or

@@ -130,7 +130,7 @@ func (b *Batch) Replace(r Resource, objects []Object, version uint64) {
 	for _, k := range gone {
 		b.Delete(r, k, version)
 	}
-	if b.next.synced>>r&1 == 0 {
+	if !b.next.has(r) {
 		b.next.synced |= 1 << r
 		b.all = true
 	}
@@ -332,13 +332,7 @@ func (b *Batch) reindex(id *ident, old, new *service) {
 	var memo ownersMemo
 	diffAddrs(old, new, func(addr netip.Addr, added bool) {
 		h := hashAddr(addr)
-		var before *owners
-		for _, l := range b.next.reverse.at(h) {
-			if l.hash == h {
-				before = l.value
-			}
-		}
-		after := memo.step(before, id, added)
+		after := memo.step(b.next.ownersAt(h), id, added)
 		any := func(*owners) bool { return true }
 		if after == nil {
 			b.next.reverse.remove(b.w.edit, h, any)
