@@ -101,7 +101,9 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 }
 
 // AutoPath implements CoreDNS's autopath.AutoPather: the search path of the pod
-// that asks, if pods are followed and it is one.
+// that asks, if pods are followed and it is one. There is none for the path's
+// first name itself: the plugin autopath would look for a label in front of it
+// to put on the other names, and make the answer SERVFAIL for want of one.
 func (h *Handler) AutoPath(state request.Request) []string {
 	origin := plugin.Zones(h.cfg.view.Zones).Matches(state.Name())
 	pod := h.podOf(state)
@@ -113,5 +115,8 @@ func (h *Handler) AutoPath(state request.Request) []string {
 		parent = ""
 	}
 	search := []string{pod.Namespace + ".svc." + parent, "svc." + parent, origin}
+	if state.Name() == search[0] {
+		return nil
+	}
 	return append(append(search, h.search...), "") // autopath wants an empty last
 }

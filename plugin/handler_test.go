@@ -297,6 +297,8 @@ func TestAutoPath(t *testing.T) {
 	}{
 		{"in the zone", verified, "web", []string{"data.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "corp.example.", ""}},
 		{"elsewhere", verified, "web.example.org.", nil},
+		{"the namespace itself", verified, "Data.svc", nil},
+		{"the namespace of another", verified, "shop.svc", []string{"data.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "corp.example.", ""}},
 		{"root", stanza{pods: zone.PodsVerified, zones: []string{"."}}, "web.", []string{"data.svc.", "svc.", ".", "corp.example.", ""}},
 		{"pods not followed", stanza{pods: zone.PodsInsecure}, "web", nil},
 	} {
