@@ -18,7 +18,10 @@ func (l clientLog) WithValues(kv ...any) logr.LogSink {
 }
 func (l clientLog) Info(_ int, msg string, kv ...any) { log.Info(l.line(msg, kv)) }
 func (l clientLog) Error(err error, msg string, kv ...any) {
-	log.Error(l.line(msg, append(kv[:len(kv):len(kv)], "err", err)))
+	if err != nil {
+		kv = append(kv[:len(kv):len(kv)], "err", err)
+	}
+	log.Error(l.line(msg, kv))
 }
 
 func (l clientLog) line(msg string, kv []any) string {

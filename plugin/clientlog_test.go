@@ -1,7 +1,10 @@
 package clusterdns
 
 import (
+	"bytes"
 	"errors"
+	stdlog "log"
+	"strings"
 	"testing"
 )
 
@@ -27,5 +30,22 @@ func TestClientLog(t *testing.T) {
 	one, two := base.WithValues("b", 2).(clientLog), base.WithValues("c", 3).(clientLog)
 	if got, want := one.line("m", nil)+two.line("m", nil), `m a="1" b="2"m a="1" c="3"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Some of client-go's errors are a message and nothing else.
+func TestClientLogError(t *testing.T) {
+	var b bytes.Buffer
+	defer stdlog.SetOutput(stdlog.Writer())
+	stdlog.SetOutput(&b)
+	for _, row := range []struct {
+		err  error
+		want string
+	}{{nil, `Bad object name="x"`}, {errors.New("EOF"), `Bad object name="x" err="EOF"`}} {
+		b.Reset()
+		clientLog{}.Error(row.err, "Bad object", "name", "x")
+		if got := b.String(); !strings.HasSuffix(got, row.want+"\n") {
+			t.Errorf("%v: got %s, want %s", row.err, got, row.want)
+		}
 	}
 }
