@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,15 +13,18 @@ import (
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
 
+	plugintest "github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 	"golang.org/x/tools/txtar"
 )
 
-// TestScenarios runs testdata/*.txtar. An archive begins with a script; its
-// files are Corefiles, in which $MANIFESTS stands for a folder of manifests
-// that is empty at first, and files of Kubernetes objects. The lines of the
-// script, and of what is indented below them:
+// TestScenarios runs testdata/*.txtar, and those of testdata/stock, which are
+// the tables of other projects' tests (docs/stock-tables.md). An archive begins
+// with a script; its files are Corefiles, in which $MANIFESTS stands for a folder
+// of manifests that is empty at first, and files of Kubernetes objects. The lines
+// of the script, and of what is indented below them:
 //
+//	upstream FILE               starts another server; $UPSTREAM is its UDP address in Corefiles
 //	corefile FILE               starts the server, or reloads it
 //	corefile! FILE              the same must fail; below it, a part of the error
 //	apply FILE...               puts files into the folder, each in one step
@@ -35,15 +39,17 @@ import (
 //	serial rises|stays          how the SOA's serial compares with that at the last such line
 //	log                         waits until the log, from the last such line on, has what is below
 //
-// Options of a query are tcp, bufsize N (which sends an OPT record), do, z N,
-// version N, norecurse and cd. Names are below cluster.local.
+// Options of a query are tcp, both (over UDP and TCP), from ADDR (the client's
+// address), bufsize N (which sends an OPT record), do, z N, version N, norecurse
+// and cd. Names are below cluster.local.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("testdata: %v, %d archives", err, len(files))
+	stock, _ := filepath.Glob("testdata/stock/*.txtar")
+	if err != nil || len(files) == 0 || len(stock) == 0 {
+		t.Fatalf("testdata: %v, %d archives, %d of stock", err, len(files), len(stock))
 	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+	for _, file := range append(files, stock...) {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.ToSlash(file), "testdata/"), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
@@ -65,6 +71,7 @@ type scenario struct {
 	files     map[string]string
 	manifests string // folder
 	server    *server
+	upstream  string         // address of another server
 	endpoints map[string]int // of generated services
 	serial    uint32
 	log       int // how much of the log was read
@@ -99,6 +106,13 @@ func (s *scenario) run(script string) {
 func (s *scenario) do(words []string, below string) error {
 	args := words[1:]
 	switch words[0] {
+	case "upstream":
+		content, ok := s.files[args[0]]
+		if !ok {
+			return fmt.Errorf("no file %s in the archive", args[0])
+		}
+		s.upstream = start(s, content).addr("udp")
+		return nil
 	case "corefile", "corefile!":
 		return s.corefile(args[0], words[0] == "corefile!", strings.TrimSpace(below))
 	case "apply":
@@ -153,7 +167,7 @@ func (s *scenario) corefile(name string, fails bool, why string) error {
 	if !ok {
 		return fmt.Errorf("no file %s in the archive", name)
 	}
-	content = strings.ReplaceAll(content, "$MANIFESTS", s.manifests)
+	content = strings.NewReplacer("$MANIFESTS", s.manifests, "$UPSTREAM", s.upstream).Replace(content)
 	if s.server == nil {
 		s.server = start(s, content)
 		return nil
@@ -190,9 +204,9 @@ func (s *scenario) generate(service string, n int) error {
 
 func endpoint(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)}) }
 
-// message returns a query and the network to send it over.
-func (s *scenario) message(args []string) (r *dns.Msg, network string, err error) {
-	r, network = dnstext.Cluster.Query(s, args[0]+" "+args[1]), "udp"
+// message returns a query and how to send it.
+func (s *scenario) message(args []string) (r *dns.Msg, by route, err error) {
+	r, by = dnstext.Cluster.Query(s, args[0]+" "+args[1]), route{networks: []string{"udp"}}
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
 	for i := 2; i < len(args); i++ {
 		number := func() uint16 {
@@ -205,7 +219,12 @@ func (s *scenario) message(args []string) (r *dns.Msg, network string, err error
 		}
 		switch args[i] {
 		case "tcp":
-			network = "tcp"
+			by.networks = []string{"tcp"}
+		case "both":
+			by.networks = []string{"udp", "tcp"}
+		case "from":
+			i++
+			by.from = net.ParseIP(args[min(i, len(args)-1)])
 		case "bufsize":
 			opt.SetUDPSize(number())
 			r.Extra = []dns.RR{opt}
@@ -220,14 +239,20 @@ func (s *scenario) message(args []string) (r *dns.Msg, network string, err error
 		case "cd":
 			r.CheckingDisabled = true
 		default:
-			return nil, "", fmt.Errorf("%q is no option of a query", args[i])
+			return nil, by, fmt.Errorf("%q is no option of a query", args[i])
 		}
 	}
-	return r, network, err
+	return r, by, err
+}
+
+// route is how a query is sent.
+type route struct {
+	networks []string // udp, tcp or both
+	from     net.IP   // nil for any
 }
 
 func (s *scenario) query(args []string, below string, again bool) error {
-	r, network, err := s.message(args)
+	r, by, err := s.message(args)
 	if err != nil {
 		return err
 	}
@@ -236,11 +261,19 @@ func (s *scenario) query(args []string, below string, again bool) error {
 		return err
 	}
 	once := func() string {
-		m, _, err := s.server.exchange(network, r)
-		if err != nil {
-			return err.Error()
+		for _, network := range by.networks {
+			m, _, err := s.server.exchangeFrom(by.from, network, r)
+			if err != nil {
+				return err.Error()
+			}
+			if err := plugintest.CNAMEOrder(m); err != nil {
+				return err.Error()
+			}
+			if diff := want.Diff(m); diff != "" {
+				return network + ": " + diff
+			}
 		}
-		return want.Diff(m)
+		return ""
 	}
 	if again {
 		eventually(s, once)
@@ -252,10 +285,11 @@ func (s *scenario) query(args []string, below string, again bool) error {
 
 // count checks a reply that is too long to write down.
 func (s *scenario) count(args, below []string) error {
-	r, network, err := s.message(args)
+	r, by, err := s.message(args)
 	if err != nil {
 		return err
 	}
+	network := by.networks[0]
 	want, err := strconv.Atoi(strings.TrimSpace(below[len(below)-1]))
 	if err != nil {
 		return err

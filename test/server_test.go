@@ -93,10 +93,20 @@ func (s *server) addr(network string) string {
 
 // exchange sends a query and returns the reply, and its length in octets.
 func (s *server) exchange(network string, r *dns.Msg) (m *dns.Msg, size int, err error) {
-	conn, err := dns.DialTimeout(network, s.addr(network), patience)
+	return s.exchangeFrom(nil, network, r)
+}
+
+// exchangeFrom does that from an address of this machine; nil is any.
+func (s *server) exchangeFrom(from net.IP, network string, r *dns.Msg) (m *dns.Msg, size int, err error) {
+	dialer := net.Dialer{Timeout: patience, LocalAddr: &net.UDPAddr{IP: from}}
+	if network == "tcp" {
+		dialer.LocalAddr = &net.TCPAddr{IP: from}
+	}
+	socket, err := dialer.Dial(network, s.addr(network))
 	if err != nil {
 		return nil, 0, err
 	}
+	conn := &dns.Conn{Conn: socket}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, 0, err
