@@ -11,7 +11,8 @@ import (
 	"github.com/coredns/coredns/request"
 )
 
-// The rows of CoreDNS's plugin/kubernetes metadata_test.go, and the client's.
+// Under both prefixes, and with the client's; all that CoreDNS's table has is in
+// TestStockMetadata.
 func TestMetadata(t *testing.T) {
 	w := newWorld(t, cluster+"\npod data/q 127.0.0.1") // where recorder says that queries are from
 	for _, row := range []struct {

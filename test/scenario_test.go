@@ -224,7 +224,9 @@ func (s *scenario) message(args []string) (r *dns.Msg, by route, err error) {
 			by.networks = []string{"udp", "tcp"}
 		case "from":
 			i++
-			by.from = net.ParseIP(args[min(i, len(args)-1)])
+			if by.from = net.ParseIP(args[min(i, len(args)-1)]); by.from == nil {
+				err = fmt.Errorf("from takes an address")
+			}
 		case "bufsize":
 			opt.SetUDPSize(number())
 			r.Extra = []dns.RR{opt}
