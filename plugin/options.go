@@ -154,6 +154,12 @@ var options = []option{
 		cfg.view.TTL = uint32(n)
 		return nil
 	}},
+	{"upstream", "[ADDRESS...]", 0, -1, func(*config, []string) error {
+		// UCloud UK8S still ships it. CoreDNS has looked names outside up
+		// through the server itself since 1.5, and refuses the word since 1.7.
+		log.Warning("Option upstream has no effect: targets outside of the zone are looked up through this server")
+		return nil
+	}},
 }
 
 func atLeastZero(arg string) (int, error) {

@@ -84,6 +84,8 @@ func TestParse(t *testing.T) {
 		})},
 		{inBlock("startup_timeout 300ms"), defaults(func(cfg *config) { cfg.startupTimeout = 300 * time.Millisecond })},
 		{inBlock("startup_timeout 0s"), defaults(func(cfg *config) { cfg.startupTimeout = 0 })},
+		{inBlock("upstream"), defaults(func(*config) {})},
+		{inBlock("upstream 10.9.10.8 /etc/resolv.conf"), defaults(func(*config) {})},
 		{inBlock("manifests a.yaml /b"), defaults(func(cfg *config) { cfg.manifests = []string{"a.yaml", "/b"} })},
 		{inBlock("manifests a.yaml\nmanifests /b"), defaults(func(cfg *config) { cfg.manifests = []string{"a.yaml", "/b"} })},
 		{inBlock("negative_cache off"), defaults(func(cfg *config) { cfg.negativeCache = 0 })},
@@ -112,7 +114,6 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("endpoints http://a"), `Testfile:2 - Error during parsing: unknown option "endpoints"; did you mean "endpoint"?`},
 		{inBlock("negativecache off"), `Testfile:2 - Error during parsing: unknown option "negativecache"; did you mean "negative_cache"?`},
 		{inBlock("TTL 5"), `Testfile:2 - Error during parsing: unknown option "TTL"; did you mean "ttl"?`},
-		{inBlock("upstream"), `Testfile:2 - Error during parsing: unknown option "upstream"`},
 		{inBlock("x"), `Testfile:2 - Error during parsing: unknown option "x"`},
 
 		{inBlock("ttl"), `Testfile:2 - Error during parsing: ttl takes "SECONDS", not ""`},
@@ -172,10 +173,11 @@ func TestParseBadZones(t *testing.T) {
 	}
 }
 
-// The options that CoreDNS 1.15's kubernetes has and this plugin promises.
+// The options that CoreDNS 1.15's kubernetes has and this plugin promises, those
+// of its own, and upstream.
 func TestOptionNames(t *testing.T) {
 	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names fallthrough ignore " +
-		"kubeconfig labels manifests namespace_labels namespaces negative_cache noendpoints pods startup_timeout tls ttl"
+		"kubeconfig labels manifests namespace_labels namespaces negative_cache noendpoints pods startup_timeout tls ttl upstream"
 	var got []string
 	for _, o := range options {
 		got = append(got, o.name)

@@ -38,7 +38,7 @@ func TestExamples(t *testing.T) {
 			return err
 		}
 		content, err := os.ReadFile(path)
-		examples = append(examples, example{path, string(content)})
+		examples = append(examples, example{path, mounted(t, filepath.Dir(path), string(content))})
 		return err
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -102,6 +102,39 @@ func load(t *testing.T, corefile string) {
 		t.Error("no server")
 	}
 	s.stop(t)
+}
+
+var importLine = regexp.MustCompile(`(?m)^([ \t]*)import\s+(\S+)\n`)
+
+// mounted makes of a Corefile that is for a container one that finds what the
+// container has in dir: the files below /etc/coredns, /rootfs as it is there,
+// and the address of the pod. Imports are replaced by what they import, so that
+// what follows applies to that too.
+func mounted(t *testing.T, dir, corefile string) string {
+	t.Helper()
+	corefile = strings.NewReplacer("/etc/coredns/", dir+"/", "/rootfs/", dir+"/rootfs/", "{$POD_IP}", "127.0.0.1").Replace(corefile)
+	return importLine.ReplaceAllStringFunc(corefile, func(line string) string {
+		m := importLine.FindStringSubmatch(line)
+		indent, pattern := m[1], m[2]
+		if !strings.HasPrefix(pattern, dir) {
+			pattern = filepath.Join(dir, pattern)
+		}
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s/Corefile imports %s: %d files, %v", dir, pattern, len(files), err)
+		}
+		var text strings.Builder
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(content)) {
+				text.WriteString(indent + line)
+			}
+		}
+		return text.String()
+	})
 }
 
 var (
