@@ -25,6 +25,13 @@ type config struct {
 	fall           fall.F
 	startupTimeout time.Duration
 	negativeCache  int // entries; 0 is off
+	fastlane       fastlaneConfig
+}
+
+// fastlaneConfig is what a stanza says of the fast lane.
+type fastlaneConfig struct {
+	off     bool
+	workers int // 0 is GOMAXPROCS
 }
 
 // Defaults, those of the options that CoreDNS's kubernetes has are its own.
@@ -76,6 +83,21 @@ var options = []option{
 	{"fallthrough", "[ZONES...]", 0, -1, func(cfg *config, args []string) error {
 		cfg.fall.SetZonesFromArgs(args)
 		return nil
+	}},
+	{"fastlane", "off | workers N", 1, 2, func(cfg *config, args []string) error {
+		switch {
+		case len(args) == 1 && args[0] == "off":
+			cfg.fastlane = fastlaneConfig{off: true}
+			return nil
+		case len(args) == 2 && args[0] == "workers":
+			n, err := strconv.Atoi(args[1])
+			if err != nil || n < 1 {
+				return fmt.Errorf("%q is no number of workers from 1", args[1])
+			}
+			cfg.fastlane = fastlaneConfig{workers: n}
+			return nil
+		}
+		return fmt.Errorf("%q is neither off nor workers N", strings.Join(args, " "))
 	}},
 	{"ignore", "empty_service", 1, 1, func(cfg *config, args []string) error {
 		if args[0] != "empty_service" {

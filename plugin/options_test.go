@@ -82,6 +82,9 @@ func TestParse(t *testing.T) {
 		{inBlock("fallthrough in-addr.arpa IP6.arpa."), defaults(func(cfg *config) {
 			cfg.fall = fall.F{Zones: []string{"in-addr.arpa.", "ip6.arpa."}}
 		})},
+		{inBlock("fastlane off"), defaults(func(cfg *config) { cfg.fastlane.off = true })},
+		{inBlock("fastlane workers 3"), defaults(func(cfg *config) { cfg.fastlane.workers = 3 })},
+		{inBlock("fastlane off\nfastlane workers 1"), defaults(func(cfg *config) { cfg.fastlane.workers = 1 })},
 		{inBlock("startup_timeout 300ms"), defaults(func(cfg *config) { cfg.startupTimeout = 300 * time.Millisecond })},
 		{inBlock("startup_timeout 0s"), defaults(func(cfg *config) { cfg.startupTimeout = 0 })},
 		{inBlock("upstream"), defaults(func(*config) {})},
@@ -136,6 +139,13 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("apiserver_max_inflight -1"), `Testfile:2 - Error during parsing: apiserver_max_inflight: "-1" is no whole number from 0`},
 		{inBlock("startup_timeout 5"), `Testfile:2 - Error during parsing: startup_timeout: "5" is no duration such as 5s`},
 		{inBlock("startup_timeout -5s"), `Testfile:2 - Error during parsing: startup_timeout: "-5s" is no duration such as 5s`},
+		{inBlock("fastlane"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not ""`},
+		{inBlock("fastlane off now please"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not "off now please"`},
+		{inBlock("fastlane on"), `Testfile:2 - Error during parsing: fastlane: "on" is neither off nor workers N`},
+		{inBlock("fastlane off 3"), `Testfile:2 - Error during parsing: fastlane: "off 3" is neither off nor workers N`},
+		{inBlock("fastlane workers"), `Testfile:2 - Error during parsing: fastlane: "workers" is neither off nor workers N`},
+		{inBlock("fastlane workers 0"), `Testfile:2 - Error during parsing: fastlane: "0" is no number of workers from 1`},
+		{inBlock("fastlane workers two"), `Testfile:2 - Error during parsing: fastlane: "two" is no number of workers from 1`},
 		{inBlock("negative_cache 0"), `Testfile:2 - Error during parsing: negative_cache: "0" is neither off nor a number of entries from 1`},
 		{inBlock("negative_cache on"), `Testfile:2 - Error during parsing: negative_cache: "on" is neither off nor a number of entries from 1`},
 		{inBlock("manifests"), `Testfile:2 - Error during parsing: manifests takes "PATH...", not ""`},
@@ -176,7 +186,7 @@ func TestParseBadZones(t *testing.T) {
 // The options that CoreDNS 1.15's kubernetes has and this plugin promises, those
 // of its own, and upstream.
 func TestOptionNames(t *testing.T) {
-	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names fallthrough ignore " +
+	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names fallthrough fastlane ignore " +
 		"kubeconfig labels manifests namespace_labels namespaces negative_cache noendpoints pods startup_timeout tls ttl upstream"
 	var got []string
 	for _, o := range options {
