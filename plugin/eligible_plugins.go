@@ -1,0 +1,314 @@
+package clusterdns
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// laneRule says what a plugin means for the fast lane. docs/fastlane.md has the
+// same table.
+type laneRule struct {
+	verdict string // for the documentation
+	why     string // a sentence of which the plugin is the subject
+	scope   laneScope
+	// judge, of a plugin asked before ours, says what j.stanza takes from the
+	// lane or asks of it. Nil is: nothing.
+	judge func(j *laneJudge)
+	// closes, of one with a wider scope, reports whether s is such that the lane
+	// must stay closed. Nil is: always.
+	closes func(s laneStanza) bool
+}
+
+// laneScope says where a plugin concerns the lane.
+type laneScope int
+
+const (
+	scopeBefore   laneScope = iota // asked before ours, in the same server block
+	scopeBlock                     // in the same server block, wherever it is asked
+	scopeListener                  // in any server block on the listener's port
+	scopeServer                    // in any server block
+)
+
+const (
+	laneOpen   = "open"
+	laneClosed = "closed"
+)
+
+// closed returns the rule of a plugin that leaves nothing to the lane.
+func closed(why string) laneRule {
+	return laneRule{verdict: laneClosed, why: why, judge: func(j *laneJudge) { j.takeAll(why) }}
+}
+
+// open returns the rule of a plugin that the lane can do without.
+func open(why string) laneRule { return laneRule{verdict: laneOpen, why: why} }
+
+// inZones returns the rule of a plugin that does so, to names in the zones that
+// are its arguments.
+func inZones(why string) laneRule {
+	return laneRule{verdict: "its zones are the chain's", why: why, judge: func(j *laneJudge) {
+		for _, zone := range j.origins(j.stanza.args) {
+			j.take(zone, why)
+		}
+	}}
+}
+
+// laneRules has every stock plugin that is asked before ours, or concerns the
+// lane wherever it stands.
+var laneRules map[string]laneRule
+
+func init() { // judge functions refer to the table
+	laneRules = map[string]laneRule{
+		"root":        open("names a folder"),
+		"metadata":    open("tells other plugins of the query, which are judged themselves"),
+		"geoip":       open("tells other plugins of the client, which are judged themselves"),
+		"cancel":      open("bounds the time of a query, and the lane waits for nothing"),
+		"quic":        open("is for another listener"),
+		"grpc_server": open("is for another listener"),
+		"https":       open("is for another listener"),
+		"https3":      open("is for another listener"),
+		"timeouts":    open("is for connections"),
+		"multisocket": open("makes more sockets, before which the lane stands too"),
+		"reload":      open("reads the Corefile again"),
+		"nsid":        open("answers the EDNS option NSID; a query with it is the chain's"),
+		"bind":        open("says at which addresses a block listens; a block without a stanza of ours is taken to listen at the lane's"),
+		"debug":       open("is for faults in the chain"),
+		"ready":       open("answers HTTP"),
+		"health":      open("answers HTTP"),
+		"pprof":       open("answers HTTP"),
+		"errors":      open("logs failures, and the lane's answers are none"),
+		"any":         open("answers ANY, which is the chain's"),
+		"chaos":       open("answers class CH, which is the chain's"),
+		"transfer":    open("answers AXFR and IXFR, which are the chain's"),
+		"cache":       open("keeps answers for a while, which the index has fresher; so whatever its options"),
+
+		"prometheus": {verdict: "open, and the lane counts too", why: "counts queries", judge: func(j *laneJudge) {
+			j.wishes.prometheus = true
+		}},
+		"bufsize": {verdict: "open, and the lane has the same limit", why: "limits the EDNS size of queries", judge: judgeBufsize},
+		"loadbalance": {
+			verdict: "`round_robin`: open, and the lane rotates too; otherwise closed",
+			why:     "orders the addresses in answers by weight or subnet", judge: judgeLoadbalance,
+		},
+		"log": {
+			verdict: "its zones are the chain's, unless `class error` is all it logs",
+			why:     "logs queries", judge: judgeLog,
+		},
+		"hosts": {
+			verdict: "names in its zones that are in the file, or do not fall through, and PTR of addresses in the file, are the chain's",
+			why:     "answers names of its file", judge: judgeHosts,
+		},
+		"template": {
+			verdict: "for type ANY, its zones are the chain's; for another type, questions of that type are if a zone is ours",
+			why:     "may answer in-cluster names", judge: judgeTemplate,
+		},
+		"rewrite": {
+			verdict: "`name`, `ttl` and `rcode`: `exact` names are the chain's, and zones with names that a `suffix` fits; " +
+				"`type`: questions of the type it rewrites are; `class` of another class than IN: open; otherwise closed",
+			why: "may rewrite in-cluster names", judge: judgeRewrite,
+		},
+		"local": {
+			verdict: "with `localhost_prefix off`, its reverse zones are the chain's; otherwise closed",
+			why:     "answers every name that begins with the label localhost", judge: judgeLocal,
+		},
+		"dns64":        {verdict: "AAAA is the chain's", why: "makes AAAA records of A records", judge: takesType(dns.TypeAAAA)},
+		"siit":         {verdict: "A is the chain's", why: "makes A records of AAAA records", judge: takesType(dns.TypeA)},
+		"tsig":         {verdict: "with `require` of a type other than AXFR and IXFR, or `require_opcode`, its zones are the chain's; otherwise open", why: "requires that queries are signed; a signed one is the chain's", judge: judgeTSIG},
+		"dynupdate":    inZones("answers from a zone of its own"),
+		"k8s_external": inZones("answers for external zones"),
+		"dnssec":       inZones("signs answers"),
+		"autopath": {verdict: "its zones are the chain's", why: "completes names by the client's search path", judge: func(j *laneJudge) {
+			for _, zone := range j.origins(j.stanza.args[:max(0, len(j.stanza.args)-1)]) { // the last is the search path
+				j.take(zone, laneRules["autopath"].why)
+			}
+		}},
+
+		"trace":    closed("samples queries"),
+		"dnstap":   closed("records queries"),
+		"acl":      closed("looks at the client's address, and counts"),
+		"header":   closed("changes flags of queries and answers"),
+		"minimal":  closed("cuts answers"),
+		"route53":  closed("may answer in-cluster names"),
+		"azure":    closed("may answer in-cluster names"),
+		"clouddns": closed("may answer in-cluster names"),
+
+		"view": {
+			verdict: "closed, also for a zone that another block has too; other zones of its block are the chain's",
+			why:     "decides by more than the name which server block answers", scope: scopeBlock,
+			judge: func(j *laneJudge) { j.takeAll(laneRules["view"].why) },
+		},
+		"shed": {verdict: "closed, from any block on the port", why: "sends the listener's answers itself", scope: scopeListener},
+		"proxyproto": {
+			verdict: "closed, from any block on the port",
+			why:     "takes the client's address from the packet", scope: scopeListener,
+		},
+		"tls": {
+			verdict: "with ACME, which is without a certificate, closed from any block; otherwise open",
+			why:     "answers ACME challenges in every server block", scope: scopeServer,
+			closes: func(s laneStanza) bool { return len(s.args) == 0 },
+		},
+	}
+}
+
+func takesType(qtype uint16) func(*laneJudge) {
+	return func(j *laneJudge) { j.takeType(qtype) }
+}
+
+// defaultBufsize is the limit of the plugin bufsize without an argument.
+const defaultBufsize = 1232
+
+func judgeBufsize(j *laneJudge) {
+	size := defaultBufsize
+	if len(j.stanza.args) > 0 {
+		var err error
+		if size, err = strconv.Atoi(j.stanza.args[0]); err != nil || size < dns.MinMsgSize || size > dns.MaxMsgSize {
+			j.takeAll("cannot be judged")
+			return
+		}
+	}
+	if j.wishes.bufsize == 0 { // later stanzas are not read
+		j.wishes.bufsize = uint16(size)
+	}
+}
+
+func judgeLoadbalance(j *laneJudge) {
+	s := j.stanza
+	if len(s.lines) > 0 || len(s.args) > 0 && !slices.Equal(s.args, []string{"round_robin"}) {
+		j.takeAll(laneRules["loadbalance"].why)
+	}
+	j.wishes.rotate = true
+}
+
+// judgeLog: no answer of the lane is of the class error, since CoreDNS counts
+// NXDOMAIN and NODATA as denial, and failures are the chain's.
+func judgeLog(j *laneJudge) {
+	logged := 0
+	for _, line := range j.stanza.lines {
+		if line[0] == "class" && len(line) > 1 && !slices.ContainsFunc(line[1:], func(class string) bool { return class != "error" }) {
+			logged++
+		}
+	}
+	if logged > 0 && logged == len(j.stanza.lines) {
+		return
+	}
+	scopes := j.stanza.args
+	if n := len(scopes); n > 1 && strings.Contains(scopes[n-1], "{") {
+		scopes = scopes[:n-1] // the format
+	}
+	if len(scopes) == 0 {
+		scopes = []string{"."}
+	}
+	for _, scope := range scopes {
+		j.take(dns.Fqdn(scope), laneRules["log"].why)
+	}
+}
+
+// judgeTemplate does not look into regular expressions.
+func judgeTemplate(j *laneJudge) {
+	why := laneRules["template"].why
+	args := j.stanza.args
+	if len(args) < 2 {
+		j.takeAll("cannot be judged")
+		return
+	}
+	if class := args[0]; class != "IN" && class != "ANY" {
+		return
+	}
+	qtype, ok := dns.StringToType[args[1]]
+	zones := j.origins(args[2:])
+	switch {
+	case !ok:
+		j.takeAll("cannot be judged")
+	case qtype == dns.TypeANY:
+		for _, zone := range zones {
+			j.take(zone, why)
+		}
+	case j.meets(zones):
+		j.takeType(qtype)
+	}
+}
+
+func judgeLocal(j *laneJudge) {
+	why := laneRules["local"].why
+	if len(j.stanza.lines) == 0 || !slices.Equal(j.stanza.lines[len(j.stanza.lines)-1], []string{"localhost_prefix", "off"}) {
+		j.takeAll(why)
+		return
+	}
+	for _, zone := range []string{"localhost.", "0.in-addr.arpa.", "127.in-addr.arpa.", "255.in-addr.arpa."} {
+		j.takeName(zone, "answers the zone "+zone)
+	}
+}
+
+func judgeTSIG(j *laneJudge) {
+	for _, line := range j.stanza.lines {
+		unsigned := func(arg string) bool { return arg == "none" || arg == "AXFR" || arg == "IXFR" }
+		switch line[0] {
+		case "secret", "secrets":
+			continue
+		case "require":
+			if !slices.ContainsFunc(line[1:], func(arg string) bool { return !unsigned(arg) }) {
+				continue
+			}
+		}
+		for _, zone := range j.origins(j.stanza.args) {
+			j.take(zone, laneRules["tsig"].why)
+		}
+	}
+}
+
+// judgeRewrite reads a rule as CoreDNS's rewriteParse and newRule do.
+func judgeRewrite(j *laneJudge) {
+	why := laneRules["rewrite"].why
+	args := j.stanza.args
+	if len(args) < 2 {
+		args = slices.Clone(args)
+		for _, line := range j.stanza.lines {
+			args = append(args, line...)
+		}
+	}
+	if len(args) > 0 && (strings.EqualFold(args[0], "continue") || strings.EqualFold(args[0], "stop")) {
+		args = args[1:]
+	}
+	if len(args) < 3 {
+		j.takeAll("cannot be judged")
+		return
+	}
+	match, from := "exact", args[1]
+	switch field := strings.ToLower(args[0]); field {
+	case "class":
+		if strings.EqualFold(args[1], "IN") || dns.StringToClass[strings.ToUpper(args[1])] == 0 {
+			j.takeAll(why)
+		}
+		return
+	case "type":
+		if qtype, ok := dns.StringToType[strings.ToUpper(args[1])]; ok {
+			j.takeType(qtype)
+		} else {
+			j.takeAll("cannot be judged")
+		}
+		return
+	case "name", "ttl", "rcode":
+		// FROM TO for a name, FROM TTL, FROM RCODE RCODE, each with the kind
+		// of match in front, which a name rule may not leave out if more follows.
+		if short := map[string]int{"name": 3, "ttl": 3, "rcode": 4}[field]; len(args) > short {
+			match, from = strings.ToLower(args[1]), args[2]
+		}
+	default:
+		j.takeAll(why)
+		return
+	}
+	switch from = strings.ToLower(dns.Fqdn(from)); match {
+	case "exact":
+		j.takeName(from, why)
+	case "suffix":
+		for _, ours := range j.zones {
+			if endsLike(ours, from) {
+				j.take(ours, why)
+			}
+		}
+	default:
+		j.takeAll(why)
+	}
+}
