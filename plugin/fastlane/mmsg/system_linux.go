@@ -1,0 +1,3 @@
+package mmsg
+
+func newSystem(s socket) system { return newMulti(s) }
