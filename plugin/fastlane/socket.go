@@ -1,0 +1,95 @@
+package fastlane
+
+import (
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Sockets are the lane's sockets at the address of a CoreDNS server, members
+// of its SO_REUSEPORT groups (socket(7)): a group is all sockets of one
+// network namespace, user and protocol bound to the same address with that
+// option. The kernel spreads datagrams over a group, and connections over a
+// group of listeners, by a hash of the addresses unless a program chooses
+// (net/core/sock_reuseport.c). Members have indices in the order of bind(2), or
+// listen(2) for TCP; when one closes, the last takes its index. The program
+// belongs to the group and outlives the socket that attached it; where it gives an
+// index that no member has, the kernel hashes.
+//
+// So no datagram and no connection goes astray whatever the indices: each has
+// some member for its receiver. But if another process of the same user is in
+// the group, or CoreDNS's sockets close before ours, indices are not what
+// Open was told: then Steer leaves a part to CoreDNS or to the other process,
+// and SteerAway may go on giving us some.
+//
+// Its life is Open, serve what arrives, Steer, SteerAway, serve what waits in
+// the queues, Close.
+type Sockets struct {
+	// UDP are the n sockets of Open, in the order of their indices.
+	UDP []*net.UDPConn
+	// TCP is the listener, nil if Open was not asked for one.
+	TCP *net.TCPListener
+
+	others int
+}
+
+// Open opens n UDP sockets, and a TCP listener if tcp is set, at addr, where a
+// CoreDNS server is bound already; addr is the string that it listens on, so
+// that the sockets come out alike, dual-stack or not. others ≥ 1 is how many
+// UDP sockets CoreDNS holds there, and listeners if tcp is set, one unless
+// there is a multisocket: the members 0 to others-1 of the group.
+//
+// Nothing is bound unless that many sockets hold exactly this address: on an
+// address that is more specific than CoreDNS's, or in a group of our own, we
+// would take what belongs to others. That, and that ours came to stand beside
+// them, is read from /proc/net.
+//
+// From here on the kernel's hash gives ours their share of the traffic, so
+// they have to be served, until Steer gives them all of it. The
+// error is errors.ErrUnsupported on other systems than Linux.
+func Open(addr string, others, n int, tcp bool) (*Sockets, error) {
+	if others < 1 || n < 1 {
+		return nil, fmt.Errorf("fast lane at %s: %d sockets beside %d of CoreDNS: both must be at least 1", addr, n, others)
+	}
+	s := &Sockets{others: others}
+	if err := s.open(addr, n, tcp); err != nil {
+		return nil, errors.Join(fmt.Errorf("fast lane at %s: %w", addr, err), s.Close())
+	}
+	return s, nil
+}
+
+// Steer has the kernel give every new datagram and connection to ours, each
+// datagram to a random one. Traffic already in CoreDNS's queues stays there.
+// It may be called again, after SteerAway as well. After an error some traffic
+// may be steered and some not.
+func (s *Sockets) Steer() error {
+	return s.steer(choice{s.others, len(s.UDP)}, choice{s.others, 1})
+}
+
+// SteerAway has the kernel give every new datagram and connection to CoreDNS's
+// sockets, spread at random, so that ours can be drained before they close,
+// which loses what they hold: a datagram in the queue is dropped, a connection
+// in the backlog reset. Some arrive even after it returned: those whose
+// receiver another CPU was choosing (the old program goes after an RCU grace
+// period), and connections whose SYN we had. Drain for a while.
+func (s *Sockets) SteerAway() error {
+	return s.steer(choice{0, s.others}, choice{0, s.others})
+}
+
+// Close closes the sockets. What they hold is lost. The group keeps its
+// program: after SteerAway that spreads over CoreDNS's sockets still, after
+// Steer its indices are out of range and the kernel hashes.
+func (s *Sockets) Close() error {
+	var errs []error
+	for _, c := range s.UDP {
+		errs = append(errs, c.Close())
+	}
+	if s.TCP != nil {
+		errs = append(errs, s.TCP.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// choice is the members first to first+n-1 of a group, to choose one from at
+// random.
+type choice struct{ first, n int }

@@ -1,0 +1,210 @@
+package fastlane
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/coredns/coredns/plugin/pkg/reuseport"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+func (s *Sockets) open(addr string, n int, tcp bool) error {
+	if err := s.openUDP(addr, n); err != nil {
+		return err
+	}
+	if !tcp {
+		return nil
+	}
+	return s.openTCP(addr)
+}
+
+func (s *Sockets) openUDP(addr string, n int) error {
+	a, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return err
+	}
+	before, err := holders("udp", a.AddrPort())
+	if err != nil {
+		return err
+	}
+	if before < s.others {
+		return fmt.Errorf("%d UDP sockets hold this address, expected %d of CoreDNS", before, s.others)
+	}
+	for range n {
+		c, err := reuseport.ListenPacket("udp", addr)
+		if err != nil {
+			return err
+		}
+		s.UDP = append(s.UDP, c.(*net.UDPConn))
+	}
+	after, err := holders("udp", s.UDP[0].LocalAddr().(*net.UDPAddr).AddrPort())
+	if err != nil {
+		return err
+	}
+	// More may have come from elsewhere.
+	if after < before+n {
+		return fmt.Errorf("%d UDP sockets hold %v, expected %d of CoreDNS and %d of ours", after, s.UDP[0].LocalAddr(), before, n)
+	}
+	return nil
+}
+
+func (s *Sockets) openTCP(addr string) error {
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return err
+	}
+	before, err := holders("tcp", a.AddrPort())
+	if err != nil {
+		return err
+	}
+	if before < s.others {
+		return fmt.Errorf("%d TCP listeners hold this address, expected %d of CoreDNS", before, s.others)
+	}
+	l, err := listenTCP(addr)
+	if err != nil {
+		return err
+	}
+	s.TCP = l.(*net.TCPListener)
+	after, err := holders("tcp", l.Addr().(*net.TCPAddr).AddrPort())
+	if err != nil {
+		return err
+	}
+	if after < before+1 {
+		return fmt.Errorf("%d TCP listeners hold %v, expected %d of CoreDNS and ours", after, l.Addr(), before)
+	}
+	return nil
+}
+
+// listenTCP is reuseport.Listen without Multipath TCP, which package net gives
+// listeners by itself: net/mptcp/sockopt.c takes no program
+// (EOPNOTSUPP). A listener with it and one without can be in one group, since
+// what listens for the former is a TCP socket too. A client that asks for
+// Multipath TCP gets TCP, as RFC 8684 section 3.7 has it fall back.
+func listenTCP(addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		if e := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}); e != nil {
+			return e
+		}
+		return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
+	}}
+	lc.SetMultipathTCP(false)
+	return lc.Listen(context.Background(), "tcp", addr)
+}
+
+// holders says how many UDP sockets or TCP listeners are bound to exactly a.
+// A wildcard address of either family is what package net makes of it: the
+// dual-stack one, or the one of IPv4 on a host without IPv6.
+func holders(network string, a netip.AddrPort) (int, error) {
+	addr := a.Addr().Unmap()
+	if !addr.IsValid() || addr.IsUnspecified() {
+		n, err := lines(network+"6", netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port()))
+		if n > 0 || err != nil && !os.IsNotExist(err) {
+			return n, err
+		}
+		return lines(network, netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port()))
+	}
+	if addr.Is6() {
+		network += "6"
+	}
+	return lines(network, netip.AddrPortFrom(addr, a.Port()))
+}
+
+// lines counts the sockets at addr in a table of /proc/net (proc_net(5)),
+// whose second column is the local address: each word of four octets in hex as
+// the host reads it, and the port.
+func lines(table string, addr netip.AddrPort) (n int, err error) {
+	f, err := os.Open("/proc/thread-self/net/" + table)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var want strings.Builder
+	for b := addr.Addr().AsSlice(); len(b) > 0; b = b[4:] {
+		fmt.Fprintf(&want, "%08X", binary.NativeEndian.Uint32(b))
+	}
+	fmt.Fprintf(&want, ":%04X", addr.Port())
+	in := bufio.NewScanner(f)
+	in.Scan() // The headings.
+	for in.Scan() {
+		columns := bytes.Fields(in.Bytes())
+		if len(columns) < 4 {
+			continue
+		}
+		// Listeners come first in TCP's, before what may be many connections.
+		if strings.HasPrefix(table, "tcp") && string(columns[3]) != "0A" {
+			break
+		}
+		if string(columns[1]) == want.String() {
+			n++
+		}
+	}
+	if err := in.Err(); err != nil {
+		return 0, fmt.Errorf("reading %s: %w", f.Name(), err)
+	}
+	return n, nil
+}
+
+func (s *Sockets) steer(udp, tcp choice) error {
+	if err := attach(s.UDP[0], udp); err != nil {
+		return fmt.Errorf("steering datagrams at %v: %w", s.UDP[0].LocalAddr(), err)
+	}
+	if s.TCP == nil {
+		return nil
+	}
+	if err := attach(s.TCP, tcp); err != nil {
+		return fmt.Errorf("steering connections at %v: %w", s.TCP.Addr(), err)
+	}
+	return nil
+}
+
+// attach gives the group that c is in a program that makes choice c. It takes
+// no privilege, unlike extended BPF.
+func attach(c syscall.Conn, to choice) error {
+	program, err := to.program()
+	if err != nil {
+		return err
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if e := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, program)
+	}); e != nil {
+		return e
+	}
+	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", err)
+}
+
+// program is the choice in classic BPF; what it returns is an index.
+func (c choice) program() (*unix.SockFprog, error) {
+	instructions := []bpf.Instruction{bpf.RetConstant{Val: uint32(c.first)}}
+	if c.n > 1 {
+		instructions = []bpf.Instruction{
+			bpf.LoadExtension{Num: bpf.ExtRand},
+			bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(c.n)},
+			bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: uint32(c.first)},
+			bpf.RetA{},
+		}
+	}
+	raw, err := bpf.Assemble(instructions)
+	if err != nil {
+		return nil, err
+	}
+	filter := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}, nil
+}
