@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,6 +42,8 @@ var forbidden = []struct {
 		"imports run one way: the plugin imports kube"},
 	{"plugin/kube", "k8s.io/client-go/kubernetes", nil,
 		"the clientset links every API group there is"},
+	{"plugin/fastlane/mmsg", "!std", []string{"golang.org/x/net", "golang.org/x/sys/unix"},
+		"it moves datagrams and knows nothing of DNS"},
 	{"cmd/clusterdns", module + "test", nil,
 		"the binary ships no tests"},
 	{"plugin", module + "test", nil,
@@ -130,6 +133,17 @@ func TestImports(t *testing.T) {
 			if !standard && !isAllowed(path, row.allowed) {
 				t.Errorf("%s imports %s: %s", row.pkg, path, row.why)
 			}
+		}
+	}
+}
+
+// TestUnsafe checks that one package alone handles memory by itself, so that
+// its layouts can be asserted in one place.
+func TestUnsafe(t *testing.T) {
+	const only = module + "plugin/fastlane/mmsg"
+	for _, p := range goList(t, "./...") {
+		if p.ImportPath != only && slices.Contains(p.Imports, "unsafe") {
+			t.Errorf("%s imports unsafe: %s is for that", p.ImportPath, only)
 		}
 	}
 }

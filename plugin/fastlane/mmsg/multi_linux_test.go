@@ -3,6 +3,7 @@ package mmsg
 import (
 	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,6 +83,54 @@ func TestOtherControlMessages(t *testing.T) {
 		t.Errorf("Flush: %d, %v", sent, err)
 	}
 	expect(t, cl, "answer")
+}
+
+// TestFullSendBuffer fills the queue of a socket pair, which unlike a UDP socket
+// on the loopback becomes full: what does not fit waits for flushWait, and is
+// sent if there is room before.
+func TestFullSendBuffer(t *testing.T) {
+	for _, drained := range []bool{false, true} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const queued = 1024 // More than the send buffer has room for.
+		b := NewBatch(queued, 64)
+		m := &b.sys
+		for q := range queued {
+			m.sendIov[q].Base = &[]byte{byte(q)}[0]
+			m.sendIov[q].SetLen(1)
+		}
+		m.queued = queued
+		read := make(chan int)
+		if drained {
+			go func() {
+				n := 0
+				for buf := make([]byte, 8); n < queued; n++ {
+					if _, err := unix.Read(fds[1], buf); err != nil || buf[0] != byte(n) {
+						t.Errorf("datagram %d: %v, %v", n, buf[0], err)
+						break
+					}
+				}
+				read <- n
+			}()
+		}
+		start := time.Now()
+		m.sendmmsg(uintptr(fds[0]))
+		if drained {
+			if m.n != queued || m.errno != 0 {
+				t.Errorf("sent %d of %d, %v, to a reader", m.n, queued, m.errno)
+				unix.Shutdown(fds[0], unix.SHUT_RDWR)
+			}
+			if n := <-read; n != queued {
+				t.Errorf("read %d of %d", n, queued)
+			}
+		} else if m.n == 0 || m.n == queued || m.errno != unix.EAGAIN || time.Since(start) < flushWait {
+			t.Errorf("sent %d of %d, %v, to nobody, in %v", m.n, queued, m.errno, time.Since(start))
+		}
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+	}
 }
 
 // TestNoAllocs checks that a round allocates nothing, on sockets of both
