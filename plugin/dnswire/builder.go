@@ -161,8 +161,11 @@ type Name struct {
 }
 
 // nameSize returns the octets that writeName writes, or -1 after recording
-// what is wrong with n.
+// what is wrong with n, which it may put more shortly.
 func (b *Builder) nameSize(n *Name, compress bool) int {
+	if headerLen <= n.At && n.At < b.Len() && b.buf[b.start+n.At] == 0 {
+		n.At, n.Origin = 0, nil // the root takes one octet, a pointer to it two
+	}
 	size := len(n.Labels)
 	if len(n.Label) > 0 {
 		if len(n.Label) > maxLabel {
