@@ -49,6 +49,13 @@ func (a *Answer) Walk(yield func(*Record) bool) bool {
 	return yield(r)
 }
 
+// Overlaps reports whether the answer is SRV records of a service of which an
+// endpoint stands in several slices. A Renderer may then write its name more
+// often than compression has to.
+func (a *Answer) Overlaps() bool {
+	return a.Outcome == Success && a.has == hasSRV && a.svc.overlap
+}
+
 // record returns the first record of a walk, with what is still to be filled in.
 func (a *Answer) record() *Record {
 	a.rec = Record{Section: dnswire.Answer, TTL: a.view.opt.TTL, Owner: dnswire.Name{At: dnswire.QuestionName}}

@@ -9,6 +9,10 @@ import (
 // Renderer writes answers in wire format. The zero value is ready for use; a
 // Renderer is used by one goroutine at a time and keeps memory between uses.
 type Renderer struct {
+	// Rotate, modulo their number, is how many of an owner's addresses go
+	// behind the others.
+	Rotate uint32
+
 	b       dnswire.Builder
 	offsets []int // by TargetRef: where that target stands in the message
 	origin  int   // where the origin of PTR targets stands
@@ -59,9 +63,9 @@ func (r *Renderer) record(rec *Record) bool {
 	ok, at := false, 0
 	switch rec.Type {
 	case dnswire.TypeA:
-		return r.b.AddrSet(owner, rec.Type, rec.TTL, rec.Packed) == len(rec.Packed)/4
+		return r.addrs(owner, rec, 4)
 	case dnswire.TypeAAAA:
-		return r.b.AddrSet(owner, rec.Type, rec.TTL, rec.Packed) == len(rec.Packed)/16
+		return r.addrs(owner, rec, 16)
 	case dnswire.TypeSRV:
 		at, ok = r.b.SRV(owner, rec.TTL, 0, rec.Weight, rec.Port, rec.Target)
 	case dnswire.TypeCNAME:
@@ -91,4 +95,16 @@ func (r *Renderer) record(rec *Record) bool {
 		}
 	}
 	return ok
+}
+
+// addrs writes addresses of size octets each.
+func (r *Renderer) addrs(owner dnswire.Name, rec *Record, size int) bool {
+	n := len(rec.Packed) / size
+	first := 0
+	if n > 1 {
+		first = int(r.Rotate%uint32(n)) * size
+	}
+	rest := (len(rec.Packed) - first) / size
+	return r.b.AddrSet(owner, rec.Type, rec.TTL, rec.Packed[first:]) == rest &&
+		(first == 0 || r.b.AddrSet(owner, rec.Type, rec.TTL, rec.Packed[:first]) == n-rest)
 }
