@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// Sockets are the lane's sockets at the address of a CoreDNS server, members
+// sockets are the lane's sockets at the address of a CoreDNS server, members
 // of its SO_REUSEPORT groups (socket(7)): a group is all sockets of one
 // network namespace, user and protocol bound to the same address with that
 // option. The kernel spreads datagrams over a group, and connections over a
@@ -19,25 +19,24 @@ import (
 // So no datagram and no connection goes astray whatever the indices: each has
 // some member for its receiver. But if another process of the same user is in
 // the group, or CoreDNS's sockets close before ours, indices are not what
-// Open was told: then Steer leaves a part to CoreDNS or to the other process,
+// openSockets was told: then Steer leaves a part to CoreDNS or to the other process,
 // and SteerAway may go on giving us some.
 //
-// Its life is Open, serve what arrives, Steer, SteerAway, serve what waits in
+// Their life is openSockets, serve what arrives, Steer, SteerAway, serve what waits in
 // the queues, Close.
-type Sockets struct {
-	// UDP are the n sockets of Open, in the order of their indices.
+type sockets struct {
+	// UDP are the n sockets of openSockets, in the order of their indices.
 	UDP []*net.UDPConn
-	// TCP is the listener, nil if Open was not asked for one.
 	TCP *net.TCPListener
 
 	others int
 }
 
-// Open opens n UDP sockets, and a TCP listener if tcp is set, at addr, where a
+// openSockets opens n UDP sockets and a TCP listener at addr, where a
 // CoreDNS server is bound already; addr is the string that it listens on, so
 // that the sockets come out alike, dual-stack or not. others ≥ 1 is how many
-// UDP sockets CoreDNS holds there, and listeners if tcp is set, one unless
-// there is a multisocket: the members 0 to others-1 of the group.
+// UDP sockets CoreDNS holds there, and how many listeners, one unless there is
+// a multisocket: the members 0 to others-1 of the group.
 //
 // Nothing is bound unless that many sockets hold exactly this address: on an
 // address that is more specific than CoreDNS's, or in a group of our own, we
@@ -47,13 +46,13 @@ type Sockets struct {
 // From here on the kernel's hash gives ours their share of the traffic, so
 // they have to be served, until Steer gives them all of it. The
 // error is errors.ErrUnsupported on other systems than Linux.
-func Open(addr string, others, n int, tcp bool) (*Sockets, error) {
+func openSockets(addr string, others, n int) (*sockets, error) {
 	if others < 1 || n < 1 {
-		return nil, fmt.Errorf("fast lane at %s: %d sockets beside %d of CoreDNS: both must be at least 1", addr, n, others)
+		return nil, fmt.Errorf("%d sockets beside %d of CoreDNS: both must be at least 1", n, others)
 	}
-	s := &Sockets{others: others}
-	if err := s.open(addr, n, tcp); err != nil {
-		return nil, errors.Join(fmt.Errorf("fast lane at %s: %w", addr, err), s.Close())
+	s := &sockets{others: others}
+	if err := s.open(addr, n); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -62,7 +61,7 @@ func Open(addr string, others, n int, tcp bool) (*Sockets, error) {
 // datagram to a random one. Traffic already in CoreDNS's queues stays there.
 // It may be called again, after SteerAway as well. After an error some traffic
 // may be steered and some not.
-func (s *Sockets) Steer() error {
+func (s *sockets) Steer() error {
 	return s.steer(choice{s.others, len(s.UDP)}, choice{s.others, 1})
 }
 
@@ -72,14 +71,14 @@ func (s *Sockets) Steer() error {
 // in the backlog reset. Some arrive even after it returned: those whose
 // receiver another CPU was choosing (the old program goes after an RCU grace
 // period), and connections whose SYN we had. Drain for a while.
-func (s *Sockets) SteerAway() error {
+func (s *sockets) SteerAway() error {
 	return s.steer(choice{0, s.others}, choice{0, s.others})
 }
 
 // Close closes the sockets. What they hold is lost. The group keeps its
 // program: after SteerAway that spreads over CoreDNS's sockets still, after
 // Steer its indices are out of range and the kernel hashes.
-func (s *Sockets) Close() error {
+func (s *sockets) Close() error {
 	var errs []error
 	for _, c := range s.UDP {
 		errs = append(errs, c.Close())

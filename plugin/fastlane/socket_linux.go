@@ -17,17 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (s *Sockets) open(addr string, n int, tcp bool) error {
+func (s *sockets) open(addr string, n int) error {
 	if err := s.openUDP(addr, n); err != nil {
 		return err
-	}
-	if !tcp {
-		return nil
 	}
 	return s.openTCP(addr)
 }
 
-func (s *Sockets) openUDP(addr string, n int) error {
+func (s *sockets) openUDP(addr string, n int) error {
 	a, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
 		return err
@@ -57,7 +54,7 @@ func (s *Sockets) openUDP(addr string, n int) error {
 	return nil
 }
 
-func (s *Sockets) openTCP(addr string) error {
+func (s *sockets) openTCP(addr string) error {
 	a, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return err
@@ -155,12 +152,9 @@ func lines(table string, addr netip.AddrPort) (n int, err error) {
 	return n, nil
 }
 
-func (s *Sockets) steer(udp, tcp choice) error {
+func (s *sockets) steer(udp, tcp choice) error {
 	if err := attach(s.UDP[0], udp); err != nil {
 		return fmt.Errorf("steering datagrams at %v: %w", s.UDP[0].LocalAddr(), err)
-	}
-	if s.TCP == nil {
-		return nil
 	}
 	if err := attach(s.TCP, tcp); err != nil {
 		return fmt.Errorf("steering connections at %v: %w", s.TCP.Addr(), err)

@@ -72,9 +72,9 @@ func newStandIn(t *testing.T, host string, sockets int) *standIn {
 }
 
 // open opens the lane's sockets beside s, and has them closed.
-func (s *standIn) open(t *testing.T, n int) *Sockets {
+func (s *standIn) open(t *testing.T, n int) *sockets {
 	t.Helper()
-	lane, err := Open(s.addr, len(s.udp), n, true)
+	lane, err := openSockets(s.addr, len(s.udp), n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,7 @@ func TestDrain(t *testing.T) {
 // CoreDNS's sockets close before the lane's.
 func TestStranger(t *testing.T) {
 	coredns := newStandIn(t, "127.0.0.1", 2)
-	lane, err := Open(coredns.addr, 1, 2, true)
+	lane, err := openSockets(coredns.addr, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +347,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"none of ours", one.addr, 1, 0, "must be at least 1"},
 		{"no address", "127.0.0.1", 1, 1, "missing port"},
 	} {
-		lane, err := Open(test.addr, test.others, test.n, true)
+		lane, err := openSockets(test.addr, test.others, test.n)
 		if err == nil {
 			lane.Close()
 		}

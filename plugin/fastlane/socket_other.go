@@ -4,6 +4,6 @@ package fastlane
 
 import "errors"
 
-func (s *Sockets) open(string, int, bool) error { return errors.ErrUnsupported }
+func (s *sockets) open(string, int) error { return errors.ErrUnsupported }
 
-func (s *Sockets) steer(_, _ choice) error { return errors.ErrUnsupported }
+func (s *sockets) steer(_, _ choice) error { return errors.ErrUnsupported }

@@ -1,0 +1,230 @@
+package fastlane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Config is what stays the same for the life of a Lane.
+type Config struct {
+	// Addr is the host and port at which CoreDNS listens.
+	Addr string
+	// Others is how many sockets CoreDNS has there for UDP, and as many for
+	// TCP: more than one with its plugin multisocket.
+	Others int
+	// Workers is the number of sockets of the lane's own.
+	Workers int
+	// The limits of CoreDNS's server for TCP connections. A MaxTCPQueries below
+	// 1 is no limit.
+	ReadTimeout, WriteTimeout time.Duration
+	MaxTCPQueries             int
+}
+
+// Options are what a Lane is opened with besides its Config.
+type Options struct {
+	// Log is called for what an operator should know, by any goroutine.
+	Log func(error)
+	// Stalled is called, once, when the lane has closed itself because a worker
+	// stopped answering.
+	Stalled func()
+}
+
+// Lane receives what is sent to one address, for UDP and TCP. See Open.
+type Lane struct {
+	cfg     laneConfig
+	sockets *sockets
+	workers []*worker
+	tcp     *dns.Server
+	program atomic.Pointer[Program]
+
+	streams  atomic.Int64
+	panics   atomic.Uint64
+	errors   atomic.Uint64
+	closed   chan struct{}
+	closeOne sync.Once
+}
+
+type laneConfig struct {
+	Config
+	Options
+}
+
+// Open opens a lane for p at cfg.Addr, in front of the sockets that CoreDNS has
+// there, and has the kernel steer everything to it.
+func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
+	s, err := openSockets(cfg.Addr, cfg.Others, cfg.Workers)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lane{cfg: laneConfig{cfg, opt}, sockets: s, closed: make(chan struct{})}
+	l.program.Store(p)
+	for _, c := range s.UDP {
+		w, err := l.newWorker(c)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		l.workers = append(l.workers, w)
+	}
+	l.tcp = &dns.Server{
+		Listener: listener{s.TCP, l}, Net: "tcp", Handler: dns.HandlerFunc(l.serveDNS),
+		TsigSecret:    map[string]string{},
+		MaxTCPQueries: -1, // streams count, also what the dns.Server does not see
+		ReadTimeout:   cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout,
+		IdleTimeout: func() time.Duration { return l.program.Load().IdleTimeout },
+	}
+	var started sync.WaitGroup
+	for _, server := range l.servers() {
+		started.Add(1)
+		server.NotifyStartedFunc = started.Done
+		go func() {
+			if err := server.ActivateAndServe(); err != nil {
+				l.report(fmt.Errorf("serving: %w", err))
+			}
+		}()
+	}
+	started.Wait()
+	if err := s.Steer(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), watchTick)
+		defer cancel()
+		l.Close(ctx) // the sockets have been members of CoreDNS's groups for a moment
+		return nil, err
+	}
+	go l.watch()
+	return l, nil
+}
+
+func (l *Lane) servers() []*dns.Server {
+	all := []*dns.Server{l.tcp}
+	for _, w := range l.workers {
+		all = append(all, w.server)
+	}
+	return all
+}
+
+// Config returns what l was opened with.
+func (l *Lane) Config() Config { return l.cfg.Config }
+
+// Program returns the Program that l works for.
+func (l *Lane) Program() *Program { return l.program.Load() }
+
+// Swap has l work for p from the next batch on.
+func (l *Lane) Swap(p *Program) { l.program.Store(p) }
+
+// steerGrace is longer than the kernel takes to go by a new program everywhere,
+// and than most clients take to complete a TCP handshake.
+const steerGrace = 50 * time.Millisecond
+
+// Close ends the lane without losing what has been sent to it:
+//
+//  1. The kernel is told to steer to CoreDNS's sockets.
+//  2. The workers empty their sockets, as does the listener.
+//  3. Everything that is under way in the chain gets its reply.
+//
+// When ctx is done it goes on without waiting.
+func (l *Lane) Close(ctx context.Context) {
+	l.closeOne.Do(func() {
+		close(l.closed)
+		if err := l.sockets.SteerAway(); err != nil {
+			l.report(err) // the sockets' closing will do it, with what is in them lost
+		}
+		select { // what is on its way to us nevertheless, see SteerAway
+		case <-time.After(steerGrace):
+		case <-ctx.Done():
+		}
+		var drained sync.WaitGroup
+		for _, w := range l.workers {
+			drained.Go(func() { w.drain(ctx) })
+		}
+		drained.Wait()
+		l.shutdown(ctx)
+	})
+}
+
+func (l *Lane) shutdown(ctx context.Context) {
+	var down sync.WaitGroup
+	for _, s := range l.servers() {
+		down.Go(func() { s.ShutdownContext(ctx) })
+	}
+	down.Wait()
+	l.sockets.Close() // for the servers that never came up, or not down
+}
+
+// Watching: a worker that has datagrams waiting and has not come by to receive
+// them for stallTicks ticks will not do so anymore. CPUs that are too busy to
+// run a goroutine for that long would not run the chain's either.
+const (
+	watchTick  = time.Second
+	stallTicks = 3
+)
+
+// watch closes the lane if a worker stops answering: CoreDNS's own sockets are
+// still there, and its chain answers all that the lane does.
+func (l *Lane) watch() {
+	tick := time.NewTicker(watchTick)
+	defer tick.Stop()
+	turns, strikes := make([]uint64, len(l.workers)), make([]int, len(l.workers))
+	for {
+		select {
+		case <-l.closed:
+			return
+		case <-tick.C:
+		}
+		for i, w := range l.workers {
+			n, err := w.conn.Pending()
+			if now := w.turns.Load(); err != nil || n == 0 || now != turns[i] {
+				turns[i], strikes[i] = now, 0
+				continue
+			}
+			if strikes[i]++; strikes[i] >= stallTicks {
+				l.report(fmt.Errorf("worker %d has not received for %v while datagrams wait", i, stallTicks*watchTick))
+				ctx, cancel := context.WithCancelCause(context.Background())
+				cancel(errors.New("stalled")) // nothing to wait for
+				l.Close(ctx)
+				l.cfg.Stalled()
+				return
+			}
+		}
+	}
+}
+
+// report counts an error, and logs it unless there are many.
+func (l *Lane) report(err error) {
+	if n := l.errors.Add(1); n&(n-1) == 0 { // 1, 2, 4, 8 …
+		l.cfg.Log(err)
+	}
+}
+
+// Stats are a lane's counters.
+type Stats struct {
+	Sockets int    // for UDP
+	Streams int64  // open TCP connections
+	Panics  uint64 // messages lost to a panic
+	Errors  uint64 // of receiving and sending
+	// Batches are the numbers of batches received, by the logarithm to base 2
+	// of their size, rounded down, and Datagrams is how many were in them.
+	Batches   []uint64
+	Datagrams uint64
+}
+
+// Stats returns l's counters.
+func (l *Lane) Stats() Stats {
+	s := Stats{
+		Sockets: len(l.workers), Streams: l.streams.Load(),
+		Panics: l.panics.Load(), Errors: l.errors.Load(),
+		Batches: make([]uint64, len(l.workers[0].received)),
+	}
+	for _, w := range l.workers {
+		s.Datagrams += w.datagrams.Load()
+		for i := range w.received {
+			s.Batches[i] += w.received[i].Load()
+		}
+	}
+	return s
+}

@@ -1,0 +1,83 @@
+package fastlane
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Client is what a Responder may have to know of who asks.
+type Client struct {
+	TCP  bool
+	IPv6 bool
+}
+
+// Responder answers messages. It is used by one goroutine at a time.
+type Responder interface {
+	// Append appends the reply to msg to dst and returns the extended slice. It
+	// declines with false: msg is then for the chain, and dst as it was. It
+	// retains neither. msg has at most MaxMessage octets.
+	Append(dst, msg []byte, from Client) ([]byte, bool)
+	// Sent is called when the replies appended since the last call are on their
+	// way, elapsed after their messages were received.
+	Sent(elapsed time.Duration)
+}
+
+// MaxMessage is the length in octets of the longest message that a Responder
+// is asked to answer. A plain query is never longer without EDNS options, and
+// CoreDNS reads no more than that from a datagram either (dns.MinMsgSize).
+const MaxMessage = dns.MinMsgSize
+
+// Program is whom a lane works for.
+type Program struct {
+	// NewResponder returns a Responder of its own for a worker.
+	NewResponder func() Responder
+	// Chain answers what Responders decline.
+	Chain func(dns.ResponseWriter, *dns.Msg)
+	// IdleTimeout is how long a TCP connection may be silent between messages.
+	IdleTimeout time.Duration
+
+	spare sync.Pool // Responders, for streams
+	busy  sync.RWMutex
+}
+
+func (p *Program) responder() Responder {
+	if r, ok := p.spare.Get().(Responder); ok {
+		return r
+	}
+	return p.NewResponder()
+}
+
+// Wait waits until nothing is under way in p's Chain, or ctx is done. The
+// Program must have been replaced in its lane before.
+func (p *Program) Wait(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		p.busy.Lock()
+		defer p.busy.Unlock()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// serveDNS hands r to the chain of the lane's Program, the one that is the
+// lane's while it does.
+func (l *Lane) serveDNS(w dns.ResponseWriter, r *dns.Msg) {
+	for {
+		p := l.program.Load()
+		p.busy.RLock()
+		if l.program.Load() == p {
+			defer p.busy.RUnlock()
+			p.Chain(w, r)
+			return
+		}
+		p.busy.RUnlock()
+	}
+}

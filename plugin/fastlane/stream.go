@@ -1,0 +1,204 @@
+package fastlane
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Sizes in octets of what a stream holds. A batch of queries is rarely longer
+// than streamIn; replies are sent when they have grown to streamOut.
+const (
+	streamIn  = 4 << 10
+	streamOut = 32 << 10
+)
+
+// linger is how long a stream goes on reading when its server has been told to
+// stop: queries that are on their way are answered.
+const linger = 100 * time.Millisecond
+
+// listener makes streams of the connections that it accepts.
+type listener struct {
+	net.Listener
+	lane *Lane
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	remote, _ := c.RemoteAddr().(*net.TCPAddr)
+	l.lane.streams.Add(1)
+	return &stream{
+		Conn: c, lane: l.lane,
+		from: Client{TCP: true, IPv6: remote != nil && remote.IP.To4() == nil},
+		buf:  make([]byte, streamIn),
+	}, nil
+}
+
+// stream is a net.Conn of which a dns.Server reads the messages (each behind
+// its length, RFC 1035 §4.2.2) that the Responder declined:
+//
+//  1. Read receives what there is and has the Responder answer every message
+//     that has arrived whole.
+//  2. The replies leave in one piece.
+//  3. At a message that is declined Read stops, sends what replies there are,
+//     and returns that message to the dns.Server, which answers it before it
+//     reads on. So replies are in the order of the queries.
+//
+// All but SetReadDeadline is called by one goroutine, the dns.Server's for the
+// connection.
+type stream struct {
+	net.Conn
+	lane    *Lane
+	from    Client
+	buf     []byte // buf[start:end] has been received and not looked at
+	start   int
+	end     int
+	pass    []byte // of a declined message, still to be read; part of buf
+	rest    int    // octets of it that have not arrived
+	out     []byte // replies
+	since   time.Time
+	queries int
+
+	mu      sync.Mutex // SetReadDeadline is also called by Shutdown
+	closing bool
+	closed  sync.Once
+}
+
+// Read implements net.Conn.
+func (s *stream) Read(p []byte) (int, error) {
+	for {
+		switch {
+		case len(s.pass) > 0:
+			n := copy(p, s.pass)
+			s.pass = s.pass[n:]
+			return n, nil
+		case s.rest > 0:
+			n, err := s.Conn.Read(p[:min(len(p), s.rest)])
+			s.rest -= n
+			return n, err
+		}
+		answered, err := s.answer()
+		if err != nil {
+			return 0, err
+		}
+		if len(s.pass) > 0 {
+			continue
+		}
+		if limit := s.lane.cfg.MaxTCPQueries; limit > 0 && s.queries >= limit {
+			return 0, io.EOF
+		}
+		if answered {
+			s.extendDeadline()
+		}
+		s.start, s.end = 0, copy(s.buf, s.buf[s.start:s.end])
+		n, err := s.Conn.Read(s.buf[s.end:])
+		if n == 0 {
+			return 0, err
+		}
+		s.end += n
+		s.since = time.Now()
+	}
+}
+
+// answer has the messages that have arrived answered, up to the first one that
+// is declined, which becomes s.pass.
+func (s *stream) answer() (answered bool, err error) {
+	if s.start == s.end {
+		return false, nil
+	}
+	program := s.lane.program.Load()
+	responder := program.responder()
+	limit := s.lane.cfg.MaxTCPQueries
+	sound := false
+	defer func() {
+		if r := recover(); r != nil {
+			s.lane.recovered(r)
+			err = io.ErrUnexpectedEOF // the connection's state is unknown
+		}
+		if sound {
+			program.spare.Put(responder)
+		}
+	}()
+	for s.end-s.start >= 2 && !(limit > 0 && s.queries >= limit) {
+		size := 2 + int(binary.BigEndian.Uint16(s.buf[s.start:]))
+		have := s.buf[s.start:s.end]
+		if len(have) < size && size <= 2+MaxMessage {
+			break // the rest fits the buffer
+		}
+		s.queries++
+		if size <= 2+MaxMessage {
+			at := len(s.out)
+			out, ok := responder.Append(append(s.out, 0, 0), have[2:size], s.from)
+			if ok {
+				binary.BigEndian.PutUint16(out[at:], uint16(len(out)-at-2))
+				s.out = out
+				s.start += size
+				answered = true
+				if len(out) >= streamOut {
+					if err := s.flush(responder); err != nil {
+						return answered, err
+					}
+				}
+				continue
+			}
+			s.out = out[:at]
+		}
+		s.pass = have[:min(len(have), size)]
+		s.rest = size - len(s.pass)
+		s.start += len(s.pass)
+		break
+	}
+	err = s.flush(responder)
+	sound = true
+	return answered, err
+}
+
+// flush sends the replies.
+func (s *stream) flush(r Responder) error {
+	if len(s.out) == 0 {
+		return nil
+	}
+	if t := s.lane.cfg.WriteTimeout; t > 0 {
+		s.SetWriteDeadline(time.Now().Add(t))
+	}
+	_, err := s.Conn.Write(s.out)
+	if cap(s.out) > 2*streamOut {
+		s.out = nil // one large reply should not cost memory for as long as the connection is open
+	}
+	s.out = s.out[:0]
+	r.Sent(time.Since(s.since))
+	return err
+}
+
+// extendDeadline gives the client the idle timeout anew, as the dns.Server does
+// after a message that it answered itself.
+func (s *stream) extendDeadline() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.Conn.SetReadDeadline(time.Now().Add(s.lane.program.Load().IdleTimeout))
+	}
+}
+
+// SetReadDeadline implements net.Conn. A deadline in the past, with which the
+// dns.Server ends, leaves the client the time to linger.
+func (s *stream) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); t.Before(now) {
+		s.closing = true
+		t = now.Add(linger)
+	}
+	return s.Conn.SetReadDeadline(t)
+}
+
+// Close implements net.Conn.
+func (s *stream) Close() error {
+	s.closed.Do(func() { s.lane.streams.Add(-1) })
+	return s.Conn.Close()
+}

@@ -1,0 +1,225 @@
+package fastlane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
+	"github.com/miekg/dns"
+)
+
+// batchSize is how many datagrams a worker takes at once.
+const (
+	logBatchSize = 5
+	batchSize    = 1 << logBatchSize
+)
+
+// worker is a net.PacketConn of which a dns.Server reads what the Responder
+// declined:
+//
+//  1. ReadFrom receives a batch and has the Responder answer it.
+//  2. The replies leave, all in one system call.
+//  3. ReadFrom returns what was declined, one datagram a call. When there is no
+//     more it begins again.
+type worker struct {
+	*net.UDPConn
+	lane   *Lane
+	conn   *mmsg.Conn
+	batch  *mmsg.Batch
+	server *dns.Server
+
+	// Of the goroutine that reads.
+	program   *Program
+	responder Responder
+	replies   []byte // of one batch, one behind the other
+	declined  []int  // of the batch, still to be read
+
+	datagrams atomic.Uint64
+	turns     atomic.Uint64                   // times that the worker came by to receive
+	received  [logBatchSize + 1]atomic.Uint64 // batches, by the logarithm of their size
+
+	mu       sync.Mutex // orders SetReadDeadline and drain
+	draining bool
+	drained  chan struct{} // closed when nothing is left to receive
+}
+
+func (l *Lane) newWorker(c *net.UDPConn) (*worker, error) {
+	conn, err := mmsg.NewConn(c)
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{
+		UDPConn: c, lane: l, conn: conn,
+		batch:   mmsg.NewBatch(batchSize, MaxMessage),
+		drained: make(chan struct{}),
+	}
+	w.server = &dns.Server{
+		PacketConn: w, Net: "udp", Handler: dns.HandlerFunc(l.serveDNS),
+		TsigSecret: map[string]string{}, // none, but signed queries get an answer, as from CoreDNS
+	}
+	return w, nil
+}
+
+// ReadFrom implements net.PacketConn. The address it returns remembers at
+// which of this host's addresses the datagram arrived, see WriteTo.
+func (w *worker) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		if len(w.declined) > 0 {
+			i := w.declined[0]
+			w.declined = w.declined[1:]
+			return copy(p, w.batch.Payload(i)), udpAddr(w.batch.Peer(i), w.batch.Local(i)), nil
+		}
+		w.turns.Add(1)
+		n, err := w.conn.Recv(w.batch)
+		if err == nil {
+			w.received[bits.Len(uint(n))-1].Add(1)
+			w.datagrams.Add(uint64(n))
+			w.answer(n)
+			continue
+		}
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && w.hasMore():
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
+			return 0, nil, err
+		}
+		// An error that the network reported for an earlier datagram, or want of
+		// memory: neither is a reason to end, as the dns.Server would.
+		w.lane.report(fmt.Errorf("receiving: %w", err))
+	}
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// SetReadDeadline implements net.PacketConn. While the worker drains its
+// deadline is over.
+func (w *worker) SetReadDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.draining {
+		t = past
+	}
+	return w.UDPConn.SetReadDeadline(t)
+}
+
+// drain waits until the socket is empty and all that it had is answered or in
+// the chain. Nothing may be sent to the socket anymore.
+func (w *worker) drain(ctx context.Context) {
+	w.mu.Lock()
+	w.draining = true
+	w.UDPConn.SetReadDeadline(past)
+	w.mu.Unlock()
+	select {
+	case <-w.drained:
+	case <-ctx.Done():
+	}
+}
+
+// hasMore is called when the deadline was over before a batch arrived. It
+// reports whether the worker drains and there is something to receive, which it
+// allows.
+func (w *worker) hasMore() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.draining {
+		return false
+	}
+	if n, err := w.conn.Pending(); err == nil && n > 0 {
+		w.UDPConn.SetReadDeadline(time.Now().Add(time.Second))
+		return true
+	}
+	select {
+	case <-w.drained:
+	default:
+		close(w.drained)
+	}
+	return false
+}
+
+// answer has the n datagrams of the batch answered and the replies sent. What
+// was declined stays for ReadFrom.
+func (w *worker) answer(n int) {
+	start := time.Now()
+	if p := w.lane.program.Load(); p != w.program {
+		w.program, w.responder = p, p.NewResponder()
+	}
+	w.declined, w.replies = w.declined[:0], w.replies[:0]
+	for i := 0; i < n; {
+		i = w.answerFrom(i, n)
+	}
+	if len(w.replies) == 0 {
+		return
+	}
+	if _, err := w.conn.Flush(w.batch); err != nil {
+		w.lane.report(fmt.Errorf("sending: %w", err))
+	}
+	w.responder.Sent(time.Since(start))
+}
+
+// answerFrom has the datagrams from i on answered and returns the one to go on
+// with: n, or the one after a panic, which costs that datagram.
+func (w *worker) answerFrom(i, n int) (next int) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.lane.recovered(r)
+			w.responder = w.program.NewResponder() // what the old one holds may be half-done
+			next = i + 1
+		}
+	}()
+	for ; i < n; i++ {
+		at := len(w.replies)
+		ok := false
+		if !w.batch.Truncated(i) {
+			from := Client{IPv6: w.batch.Peer(i).Addr().Is6()}
+			w.replies, ok = w.responder.Append(w.replies, w.batch.Payload(i), from)
+		}
+		if ok {
+			w.batch.Reply(i, w.replies[at:])
+		} else {
+			w.declined = append(w.declined, i)
+		}
+	}
+	return n
+}
+
+// udpAddr returns peer as CoreDNS's plugins expect an address, a *net.UDPAddr.
+// They hand it back as it is, so it carries local, where WriteTo finds it: in
+// the octets of IP between length and capacity.
+func udpAddr(peer netip.AddrPort, local netip.Addr) *net.UDPAddr {
+	from, to := peer.Addr().AsSlice(), local.AsSlice() // to is empty for the zero Addr
+	ip := make(net.IP, len(from), len(from)+len(to))
+	copy(ip, from)
+	copy(ip[len(ip):cap(ip)], to)
+	return &net.UDPAddr{IP: ip, Port: int(peer.Port()), Zone: peer.Addr().Zone()}
+}
+
+// WriteTo implements net.PacketConn. To an address from ReadFrom it sends from
+// the address that was asked.
+func (w *worker) WriteTo(p []byte, to net.Addr) (int, error) {
+	addr, ok := to.(*net.UDPAddr)
+	if !ok {
+		return 0, fmt.Errorf("fastlane: %v is no UDP address", to)
+	}
+	local, _ := netip.AddrFromSlice(addr.IP[len(addr.IP):cap(addr.IP)])
+	if err := w.conn.WriteTo(p, addr.AddrPort(), local); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// recovered counts a panic, and logs it unless there are many.
+func (l *Lane) recovered(r any) {
+	if n := l.panics.Add(1); n&(n-1) == 0 {
+		l.cfg.Log(fmt.Errorf("panic %d while answering: %v\n%s", n, r, debug.Stack()))
+	}
+}
