@@ -115,8 +115,6 @@ func init() { // judge functions refer to the table
 		},
 		"dns64":        {verdict: "AAAA is the chain's", why: "makes AAAA records of A records", judge: takesType(dns.TypeAAAA)},
 		"siit":         {verdict: "A is the chain's", why: "makes A records of AAAA records", judge: takesType(dns.TypeA)},
-		"tsig":         {verdict: "with `require` of a type other than AXFR and IXFR, or `require_opcode`, its zones are the chain's; otherwise open", why: "requires that queries are signed; a signed one is the chain's", judge: judgeTSIG},
-		"dynupdate":    inZones("answers from a zone of its own"),
 		"k8s_external": inZones("answers for external zones"),
 		"dnssec":       inZones("signs answers"),
 		"autopath": {verdict: "its zones are the chain's", why: "completes names by the client's search path", judge: func(j *laneJudge) {
@@ -139,7 +137,9 @@ func init() { // judge functions refer to the table
 			why:     "decides by more than the name which server block answers", scope: scopeBlock,
 			judge: func(j *laneJudge) { j.takeAll(laneRules["view"].why) },
 		},
-		"shed": {verdict: "closed, from any block on the port", why: "sends the listener's answers itself", scope: scopeListener},
+		"shed":      {verdict: "closed, from any block on the port", why: "sends the listener's answers itself", scope: scopeListener},
+		"tsig":      {verdict: "closed, from any block on the port", why: "signs what the listener sends", scope: scopeListener},
+		"dynupdate": {verdict: "closed, from any block on the port", why: "takes other messages than queries", scope: scopeListener},
 		"proxyproto": {
 			verdict: "closed, from any block on the port",
 			why:     "takes the client's address from the packet", scope: scopeListener,
@@ -238,23 +238,6 @@ func judgeLocal(j *laneJudge) {
 	}
 	for _, zone := range []string{"localhost.", "0.in-addr.arpa.", "127.in-addr.arpa.", "255.in-addr.arpa."} {
 		j.takeName(zone, "answers the zone "+zone)
-	}
-}
-
-func judgeTSIG(j *laneJudge) {
-	for _, line := range j.stanza.lines {
-		unsigned := func(arg string) bool { return arg == "none" || arg == "AXFR" || arg == "IXFR" }
-		switch line[0] {
-		case "secret", "secrets":
-			continue
-		case "require":
-			if !slices.ContainsFunc(line[1:], func(arg string) bool { return !unsigned(arg) }) {
-				continue
-			}
-		}
-		for _, zone := range j.origins(j.stanza.args) {
-			j.take(zone, laneRules["tsig"].why)
-		}
 	}
 }
 

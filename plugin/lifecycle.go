@@ -81,8 +81,11 @@ func hookStartup() {
 	if slices.Contains(caddy.ListPlugins()["event_hooks"], directive) {
 		return
 	}
-	caddy.RegisterEventHook(directive, func(event caddy.EventName, _ any) error {
+	caddy.RegisterEventHook(directive, func(event caddy.EventName, info any) error {
 		if event == caddy.InstanceStartupEvent {
+			if i, ok := info.(*caddy.Instance); ok {
+				settle(i)
+			}
 			giveUp(isOver)
 		}
 		return nil

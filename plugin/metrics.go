@@ -83,6 +83,7 @@ var registerMetrics = sync.OnceFunc(func() {
 	register(unreadyResponses)
 	register(truncatedTCP)
 	register(feedCollector{})
+	register(laneCollector{})
 	metrics.Register(metrics.RegisterOpts{
 		RequestLatency:     latency{requestDuration},
 		RateLimiterLatency: latency{rateLimiterDuration},

@@ -81,6 +81,7 @@ func useAll(t *testing.T) *Handler {
 
 func TestMetricNames(t *testing.T) {
 	useAll(t)
+	useLane(t)
 	families := gather(t)
 	for name, labels := range map[string]string{
 		"coredns_clusterdns_objects":                                   "resource source",
@@ -97,6 +98,15 @@ func TestMetricNames(t *testing.T) {
 		"coredns_clusterdns_negative_cache_entries":                    "",
 		"coredns_clusterdns_unready_responses_total":                   "resource",
 		"coredns_clusterdns_tcp_truncated_responses_total":             "",
+		"coredns_clusterdns_fastlane_open":                             "server",
+		"coredns_clusterdns_fastlane_sockets":                          "server",
+		"coredns_clusterdns_fastlane_connections":                      "server",
+		"coredns_clusterdns_fastlane_answered_total":                   "server",
+		"coredns_clusterdns_fastlane_declined_total":                   "reason server",
+		"coredns_clusterdns_fastlane_batch_size":                       "server",
+		"coredns_clusterdns_fastlane_stalled_total":                    "server",
+		"coredns_clusterdns_fastlane_panics_total":                     "server",
+		"coredns_clusterdns_fastlane_errors_total":                     "server",
 		"coredns_kubernetes_dns_programming_duration_seconds":          "service_kind",
 		"coredns_kubernetes_rest_client_request_duration_seconds":      "host verb",
 		"coredns_kubernetes_rest_client_rate_limiter_duration_seconds": "host verb",
@@ -127,6 +137,7 @@ func TestMetricNames(t *testing.T) {
 // CoreDNS's test/metric_naming_test.go does.
 func TestMetricLint(t *testing.T) {
 	useAll(t)
+	useLane(t)
 	var families []*dto.MetricFamily
 	for _, f := range gather(t) {
 		families = append(families, f)

@@ -57,12 +57,14 @@ func Setup(c *caddy.Controller) error {
 		h.search = rc.Search
 	}
 	server := dnsserver.GetConfig(c)
+	h.server = server
 	c.OnStartup(func() error {
 		if err := h.start(localAddrs(server.ListenHosts)); err != nil {
 			return plugin.Error(cfg.word, fmt.Errorf("%s: %w", cfg.where, err))
 		}
 		return nil
 	})
+	registerLane(c, h)
 	registerLifecycle(c, h)
 	server.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next

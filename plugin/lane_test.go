@@ -1,0 +1,221 @@
+package clusterdns
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clusterdns/clusterdns/test/dnstext"
+
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/hosts"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/log"
+	_ "github.com/coredns/coredns/plugin/multisocket"
+	_ "github.com/coredns/coredns/plugin/timeouts"
+	_ "github.com/coredns/coredns/plugin/whoami"
+	"github.com/miekg/dns"
+)
+
+// freePort returns a port that nobody listens at.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 20 {
+		l, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		pc, err := net.ListenPacket("udp", ":"+port)
+		l.Close()
+		if err == nil {
+			pc.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return ""
+}
+
+func laneCorefile(t *testing.T, port, more string) string {
+	return ".:" + port + " {\n" + more + "\nclusterdns cluster.local {\nmanifests " + manifestsFolder(t) + "\n}\n}\n"
+}
+
+// useLane has a lane answer a query and decline another.
+func useLane(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the fast lane is for Linux")
+	}
+	port := freePort(t)
+	newLife(t, laneCorefile(t, port, ""))
+	for _, qtype := range []uint16{dns.TypeTXT, dns.TypeANY} {
+		askPort(t, "udp", port, new(dns.Msg).SetQuestion("dns-version.cluster.local.", qtype))
+	}
+}
+
+func askPort(t *testing.T, network, port string, m *dns.Msg) *dns.Msg {
+	t.Helper()
+	c := dns.Client{Net: network, Timeout: 10 * time.Second}
+	r, _, err := c.Exchange(m, net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		t.Fatalf("%s: %v", network, err)
+	}
+	return r
+}
+
+// laneState returns whether a lane is open at port, how many queries lanes have
+// answered there so far, and why there is none.
+func laneState(port string) (open bool, answered uint64, why string) {
+	lanes.Lock()
+	defer lanes.Unlock()
+	at := lanes.at[":"+port]
+	if at == nil {
+		return false, 0, "nobody arrived"
+	}
+	return at.lane != nil, at.counts.answered.Load(), at.why
+}
+
+// answeredAtLast returns how many queries lanes have answered at port, after
+// waiting for want: they count when the reply is on its way.
+func answeredAtLast(port string, want uint64) (n uint64) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, n, _ = laneState(port); n >= want {
+			break
+		}
+	}
+	return n
+}
+
+// declinedAt returns how many messages lanes have left to the chain at port.
+func declinedAt(port string) (n uint64) {
+	lanes.Lock()
+	defer lanes.Unlock()
+	for i := range lanes.at[":"+port].counts.declined {
+		n += lanes.at[":"+port].counts.declined[i].Load()
+	}
+	return n
+}
+
+// TestLaneFollowsTheCorefile reloads from one Corefile to the next, and sees who
+// answers.
+func TestLaneFollowsTheCorefile(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the fast lane is for Linux")
+	}
+	port, other := freePort(t), freePort(t)
+	life := newLife(t, laneCorefile(t, port, ""))
+	version := new(dns.Msg).SetQuestion("dns-version.cluster.local.", dns.TypeTXT)
+	check := func(what, port string, wantOpen bool, wantWhy string) {
+		t.Helper()
+		open, before, why := laneState(port)
+		if open != wantOpen || !strings.Contains(why, wantWhy) || (why == "") != (wantWhy == "") {
+			t.Errorf("%s: the lane is open: %v, because %q; want %v and %q", what, open, why, wantOpen, wantWhy)
+		}
+		for _, network := range []string{"udp", "tcp"} {
+			if r := askPort(t, network, port, version); len(r.Answer) != 1 {
+				t.Errorf("%s: %v", what, dnstext.Of(r))
+			}
+		}
+		want := before
+		if open {
+			want += 2
+		}
+		if n := answeredAtLast(port, want); n != want {
+			t.Errorf("%s: the lane answered %d of 2", what, n-before)
+		}
+	}
+	check("at first", port, true, "")
+	life.reload(laneCorefile(t, port, "loadbalance"))
+	check("with loadbalance", port, true, "")
+	life.failToReload(laneCorefile(t, port, "faulty startup"))
+	check("after a reload that failed", port, true, "")
+	life.reload(laneCorefile(t, port, "log"))
+	check("with log", port, false, "log (Corefile:2) logs queries")
+	life.reload(laneCorefile(t, port, "multisocket 3"))
+	check("with three sockets", port, true, "")
+	life.reload(laneCorefile(t, port, "multisocket 2\ntimeouts {\nidle 3s\n}"))
+	check("with two sockets", port, true, "")
+	life.reload(strings.Replace(laneCorefile(t, port, ""), "manifests", "fastlane workers 3\nmanifests", 1))
+	check("with three workers", port, true, "")
+	life.reload(strings.Replace(laneCorefile(t, port, ""), "manifests", "fastlane off\nmanifests", 1))
+	check("off", port, false, "fastlane off")
+	life.reload(laneCorefile(t, port, "") + laneCorefile(t, other, "bind 127.0.0.1 ::1"))
+	check("at two ports", port, true, "")
+	at := net.JoinHostPort("127.0.0.1", other)
+	lanes.Lock()
+	bound := lanes.at[at] != nil && lanes.at[at].lane != nil && lanes.at[net.JoinHostPort("::1", other)].lane != nil
+	lanes.Unlock()
+	if !bound {
+		t.Error("there is no lane at an address of bind")
+	}
+	life.reload(laneCorefile(t, other, ""))
+	check("at the other", other, true, "")
+	if open, _, _ := laneState(port); open {
+		t.Error("the lane is open at a port that has been left")
+	}
+	life.reload(".:" + port + " {\nwhoami\n}\n")
+	for _, port := range []string{port, other} {
+		if open, _, _ := laneState(port); open {
+			t.Errorf("the lane at port %s is open without a stanza", port)
+		}
+	}
+	life.reload(laneCorefile(t, port, ""))
+	check("with a stanza again", port, true, "")
+}
+
+// TestLaneFollowsTheHostsFile: a name that comes to stand in a file of the
+// plugin hosts is that plugin's from then on.
+func TestLaneFollowsTheHostsFile(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the fast lane is for Linux")
+	}
+	port := freePort(t)
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	write := func(text string) {
+		if err := os.WriteFile(hosts, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("192.0.2.1 node-1\n")
+	life := newLife(t, laneCorefile(t, port, fmt.Sprintf("hosts %s {\nreload 1s\nfallthrough\n}", hosts)))
+	answeredBy := func(name string) string {
+		before := declinedAt(port) // counted before the chain is asked
+		askPort(t, "udp", port, new(dns.Msg).SetQuestion(name, dns.TypeTXT))
+		if open, _, _ := laneState(port); open && declinedAt(port) == before {
+			return "lane"
+		}
+		return "chain"
+	}
+	if by := answeredBy("dns-version.cluster.local."); by != "lane" {
+		t.Errorf("a name that is not in the file is answered by the %s", by)
+	}
+	write("192.0.2.1 node-1 dns-version.cluster.local\n")
+	inst, ok := life.Storage[instanceKey{}].(*instance)
+	if !ok {
+		t.Fatal("no instance")
+	}
+	inst.refresh(life.Instance)
+	if by := answeredBy("dns-version.cluster.local."); by != "chain" {
+		t.Errorf("a name that is in the file is answered by the %s", by)
+	}
+	if by := answeredBy("other.cluster.local."); by != "lane" {
+		t.Errorf("another is answered by the %s", by)
+	}
+	if err := os.Remove(hosts); err != nil {
+		t.Fatal(err)
+	}
+	inst.refresh(life.Instance)
+	if open, _, why := laneState(port); open || !strings.Contains(why, "cannot be read") {
+		t.Errorf("without the file the lane is open: %v; %s", open, why)
+	}
+	write("192.0.2.1 node-1\n")
+	inst.refresh(life.Instance)
+	if by := answeredBy("dns-version.cluster.local."); by != "lane" {
+		t.Errorf("with the file again a name is answered by the %s", by)
+	}
+}

@@ -1,0 +1,87 @@
+package clusterdns
+
+import (
+	"github.com/clusterdns/clusterdns/plugin/fastlane"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// laneCollector reads the counters of the fast lanes when Prometheus asks.
+type laneCollector struct{}
+
+// laneMetric is a metric that the lane at each address has.
+type laneMetric struct {
+	desc  *prometheus.Desc
+	typ   prometheus.ValueType
+	value func(*laneAt, fastlane.Stats) float64
+}
+
+var laneMetrics = []laneMetric{
+	{desc("fastlane_open", "Whether the fast lane at the address is open.", "server"), prometheus.GaugeValue,
+		func(at *laneAt, _ fastlane.Stats) float64 {
+			if at.lane == nil {
+				return 0
+			}
+			return 1
+		}},
+	{desc("fastlane_sockets", "Number of UDP sockets that the fast lane has open.", "server"), prometheus.GaugeValue,
+		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Sockets) }},
+	{desc("fastlane_connections", "Number of TCP connections that the fast lane has open.", "server"), prometheus.GaugeValue,
+		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Streams) }},
+	{desc("fastlane_answered_total", "Number of queries that the fast lane answered.", "server"), prometheus.CounterValue,
+		func(at *laneAt, _ fastlane.Stats) float64 { return float64(at.counts.answered.Load()) }},
+	{desc("fastlane_stalled_total", "Number of times that the fast lane was closed because it did not answer.", "server"), prometheus.CounterValue,
+		func(at *laneAt, _ fastlane.Stats) float64 { return float64(at.counts.stalled.Load()) }},
+	{desc("fastlane_panics_total", "Number of queries lost to a panic in the fast lane since it was opened.", "server"), prometheus.CounterValue,
+		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Panics) }},
+	{desc("fastlane_errors_total", "Number of errors of receiving and sending since the fast lane was opened.", "server"), prometheus.CounterValue,
+		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Errors) }},
+}
+
+var (
+	declinedDesc = desc("fastlane_declined_total", "Number of messages that the fast lane left to the plugin chain.", "server", "reason")
+	batchDesc    = desc("fastlane_batch_size", "Histogram of the number of datagrams received at once, since the fast lane was opened.", "server")
+)
+
+// Describe implements prometheus.Collector.
+func (laneCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range laneMetrics {
+		ch <- m.desc
+	}
+	ch <- declinedDesc
+	ch <- batchDesc
+}
+
+// Collect implements prometheus.Collector.
+func (laneCollector) Collect(ch chan<- prometheus.Metric) {
+	lanes.Lock()
+	defer lanes.Unlock()
+	for addr, at := range lanes.at {
+		server := "dns://" + addr // as CoreDNS's metrics have it
+		var stats fastlane.Stats
+		if at.lane != nil {
+			stats = at.lane.Stats()
+			count, sum, buckets := batchSizes(stats)
+			ch <- prometheus.MustNewConstHistogram(batchDesc, count, sum, buckets, server)
+		}
+		for _, m := range laneMetrics {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(at, stats), server)
+		}
+		for d := range numDeclines {
+			if n := at.counts.declined[d].Load(); n > 0 {
+				ch <- prometheus.MustNewConstMetric(declinedDesc, prometheus.CounterValue, float64(n), server, d.String())
+			}
+		}
+	}
+}
+
+// batchSizes returns a histogram of the sizes of batches: their number, how
+// many datagrams they had, and how many were no larger than each bound.
+func batchSizes(s fastlane.Stats) (count uint64, sum float64, buckets map[float64]uint64) {
+	buckets = map[float64]uint64{}
+	for i, n := range s.Batches {
+		count += n
+		buckets[float64(uint(2)<<i-1)] = count // 2^i to 2^(i+1)-1
+	}
+	return count, float64(s.Datagrams), buckets
+}

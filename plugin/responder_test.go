@@ -1,0 +1,517 @@
+package clusterdns
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+	"github.com/clusterdns/clusterdns/plugin/fastlane"
+	"github.com/clusterdns/clusterdns/plugin/zone"
+	"github.com/clusterdns/clusterdns/test/dnstext"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
+)
+
+// bothWays sends datagrams and TCP messages to a responder of the lane, and
+// what that answers to a real server with the same handler, CoreDNS's
+// dnsserver.Server on miekg/dns.
+type bothWays struct {
+	lane fastlane.Responder
+	wire *wire
+}
+
+func newBothWays(t testing.TB, h *Handler) *bothWays {
+	t.Helper()
+	server, err := dnsserver.NewServer("dns://:53", []*dnsserver.Config{{
+		Zone: ".", Plugin: []plugin.Plugin{func(plugin.Handler) plugin.Handler { return h }},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{in: make(chan []byte), out: make(chan []byte, 1), closed: make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.ServePacket(w); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() {
+		server.Stop()
+		<-ended
+	})
+	return &bothWays{planOf(t, laneRoute{zone: ".", rotate: true}, h).newResponder(), w}
+}
+
+// planOf returns a plan of one route.
+func planOf(t testing.TB, route laneRoute, h *Handler) *lanePlan {
+	t.Helper()
+	plan := &lanePlan{counts: new(laneCounts)}
+	if err := plan.add(route, h, "dns://:53"); err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// wire is a net.PacketConn that takes one message at a time.
+type wire struct {
+	in, out chan []byte
+	closed  chan struct{}
+}
+
+func (w *wire) ReadFrom(p []byte) (int, net.Addr, error) {
+	select {
+	case msg := <-w.in:
+		return copy(p, msg), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4096}, nil
+	case <-w.closed:
+		return 0, nil, net.ErrClosed
+	}
+}
+
+func (w *wire) WriteTo(p []byte, _ net.Addr) (int, error) {
+	w.out <- slices.Clone(p)
+	return len(p), nil
+}
+
+func (w *wire) Close() error                     { return nil }
+func (w *wire) LocalAddr() net.Addr              { return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53} }
+func (w *wire) SetDeadline(time.Time) error      { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+func (w *wire) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() && t.Before(time.Now()) { // Shutdown
+		close(w.closed)
+	}
+	return nil
+}
+
+// compare reports how the lane's reply to a datagram differs from the chain's.
+// It is false if the lane declined.
+func (b *bothWays) compare(msg []byte) (answered bool, err error) {
+	got, ok := b.lane.Append([]byte("before"), msg, fastlane.Client{})
+	if string(got[:6]) != "before" {
+		return ok, fmt.Errorf("the lane wrote over what was there: %q", got[:6])
+	}
+	got = got[6:]
+	if !ok {
+		if len(got) != 0 {
+			return false, fmt.Errorf("the lane declined, and appended %d octets", len(got))
+		}
+		return false, nil
+	}
+	b.lane.Sent(time.Millisecond)
+	var want []byte
+	b.wire.in <- msg
+	select {
+	case want = <-b.wire.out:
+	case <-time.After(10 * time.Second):
+		return true, errors.New("the lane answers, and the chain does not")
+	}
+	var lane, chain dns.Msg
+	if err := lane.Unpack(got); err != nil {
+		return true, fmt.Errorf("unpacking the lane's reply: %w", err)
+	}
+	if err := chain.Unpack(want); err != nil {
+		return true, fmt.Errorf("unpacking the chain's reply: %w", err)
+	}
+	if lane.Id != chain.Id || !slices.Equal(lane.Question, chain.Question) {
+		return true, fmt.Errorf("lane: id %d question %v, chain: id %d question %v", lane.Id, lane.Question, chain.Id, chain.Question)
+	}
+	if lane.Truncated {
+		return true, b.compareTruncated(msg, got, &lane, &chain)
+	}
+	if len(got) > len(want) {
+		return true, fmt.Errorf("the lane's reply has %d octets, the chain's %d", len(got), len(want))
+	}
+	if chain.Truncated {
+		return true, fmt.Errorf("the chain's reply is truncated to %d octets, the lane's is not, with %d", len(want), len(got))
+	}
+	if lane, chain := dnstext.Of(&lane).String(), dnstext.Of(&chain).String(); lane != chain {
+		return true, fmt.Errorf("chain:\n%s\nlane:\n%s", chain, lane)
+	}
+	return true, nil
+}
+
+// compareTruncated compares two truncated replies with the full one, which the
+// lane gives over TCP. That is compared with the handler's message elsewhere.
+func (b *bothWays) compareTruncated(msg, got []byte, lane, chain *dns.Msg) error {
+	if !chain.Truncated {
+		return fmt.Errorf("the lane's reply is truncated to %d octets, the chain's is not:\n%s", len(got), dnstext.Of(chain))
+	}
+	wire, ok := b.lane.Append(nil, msg, fastlane.Client{TCP: true})
+	if !ok {
+		return errors.New("the lane declines the same message over TCP")
+	}
+	full := new(dns.Msg)
+	if err := full.Unpack(wire); err != nil {
+		return err
+	}
+	limit := 512
+	if opt := full.IsEdns0(); opt != nil {
+		limit = max(limit, int(opt.UDPSize()))
+	}
+	if len(got) > limit {
+		return fmt.Errorf("the lane's reply has %d octets, the limit is %d", len(got), limit)
+	}
+	if l, c := numRecords(lane), numRecords(chain); l < c {
+		return fmt.Errorf("the lane's truncated reply has %d records, the chain's %d", l, c)
+	}
+	if err := truncated(chain, full.Copy(), limit); err != nil {
+		return fmt.Errorf("chain: %w", err)
+	}
+	return truncated(lane, full, limit)
+}
+
+func numRecords(m *dns.Msg) int { return len(m.Answer) + len(m.Ns) + len(m.Extra) }
+
+// laneSizes are the sizes that clients advertise; 0 is no OPT.
+var laneSizes = []uint16{0, 1, 511, 512, 513, 1232, 1400, 4096, 17000, 65535}
+
+// packets calls yield for queries of all shapes for name.
+func packets(random *rand.Rand, name []byte, qtype uint16, yield func([]byte)) {
+	for i, size := range laneSizes {
+		msg := binary.BigEndian.AppendUint16(nil, uint16(random.Uint32()))
+		flags := uint16(random.Uint32()) & (dnswire.FlagRD | dnswire.FlagCD | dnswire.FlagAD)
+		msg = binary.BigEndian.AppendUint16(msg, flags)
+		msg = append(msg, 0, 1, 0, 0, 0, 0, 0, 0)
+		msg = append(msg, name...)
+		msg = binary.BigEndian.AppendUint16(msg, qtype)
+		msg = append(msg, 0, 1)
+		if i > 0 {
+			msg[11] = 1
+			msg = append(msg, 0, 0, 41) // OPT at the root
+			msg = binary.BigEndian.AppendUint16(msg, size)
+			msg = append(msg, 0, 0)
+			msg = binary.BigEndian.AppendUint16(msg, uint16(random.Uint32())) // DO and Z
+			switch i % 3 {
+			case 0:
+				msg = append(msg, 0, 0)
+			case 1: // a cookie (RFC 7873)
+				msg = append(msg, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8)
+			default: // padding (RFC 7830), which CoreDNS drops
+				msg = append(msg, 0, 6, 0, 12, 0, 2, 0, 0)
+			}
+		}
+		yield(msg)
+	}
+}
+
+func TestLaneIsTheChain(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for _, row := range []struct {
+		name    string
+		h       *Handler
+		origins []string
+	}{
+		{"five zones", variedHandler(t), []string{"cluster.local.", "other.local.", "sub.svc.cluster.local.", "10.in-addr.arpa.", "example.com."}},
+		{"root", rootHandler(t), []string{"."}},
+		{"fallthrough", stanza{fallthroughTo: []string{}, next: went}.handler(t, varied(t).Writer), []string{"cluster.local.", "."}},
+		{"noendpoints, ttl, no pods", stanza{noEndpoints: true, ignoreEmpty: true, ttl: 600, negativeCache: 100}.handler(t, varied(t).Writer), []string{"cluster.local."}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			both := newBothWays(t, row.h)
+			answered, declined := 0, 0
+			ask := func(name string, qtype uint16) {
+				wire, err := dnswire.AppendName(nil, name)
+				if err != nil {
+					return // too long below this origin
+				}
+				packets(random, wire, qtype, func(msg []byte) {
+					ok, err := both.compare(msg)
+					if err != nil {
+						t.Errorf("%s %s: %x: %v", name, dns.TypeToString[qtype], msg, err)
+					}
+					if ok {
+						answered++
+					} else {
+						declined++
+					}
+				})
+			}
+			for _, q := range questions {
+				for _, origin := range row.origins {
+					name := dns.Fqdn(strings.TrimPrefix(q+"."+strings.TrimPrefix(origin, "."), "."))
+					for _, qtype := range append(qtypes, dns.TypeHTTPS, dns.TypeDS, dns.TypeAXFR, dns.TypeCAA) {
+						ask(mixCase(random, name), qtype)
+					}
+				}
+			}
+			for _, addr := range []string{"10.96.0.10", "10.244.2.21", "10.1.0.77", "10.3.0.2", "fd00:10:96::20", "2001:db8::7", "192.0.2.1"} {
+				name, err := dns.ReverseAddr(addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ask(mixCase(random, name), dns.TypePTR)
+				ask(name, dns.TypeTXT)
+			}
+			t.Logf("%d answered by the lane, %d declined", answered, declined)
+			if answered < 1000 || declined < 100 {
+				t.Errorf("%d messages answered and %d declined: the corpus is not what it was meant to be", answered, declined)
+			}
+		})
+	}
+}
+
+// FuzzLaneIsTheChain feeds datagrams of any kind.
+func FuzzLaneIsTheChain(f *testing.F) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for i, q := range questions {
+		name, err := dnswire.AppendName(nil, strings.TrimPrefix(q+".cluster.local.", "."))
+		if err != nil {
+			continue
+		}
+		n := 0
+		packets(random, name, qtypes[i%len(qtypes)], func(msg []byte) {
+			if n++; n%3 == i%3 {
+				f.Add(msg, i%4 == 0)
+			}
+		})
+	}
+	for _, addr := range []string{"10.96.0.10", "10.1.0.77", "2001:db8::7"} {
+		name, _ := dns.ReverseAddr(addr)
+		wire, _ := dnswire.AppendName(nil, name)
+		packets(random, wire, dns.TypePTR, func(msg []byte) { f.Add(msg, false) })
+	}
+	// What no resolver sends: sections, opcodes, header bits, classes, pointers,
+	// several questions, a signature, more than one OPT, octets behind it.
+	plain := "\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x04shop\x03svc\x07cluster\x05local\x00\x00\x01\x00\x01"
+	for _, edit := range []func([]byte) []byte{
+		func(m []byte) []byte { return m[:len(m)-1] },
+		func(m []byte) []byte { return m[:12] },
+		func(m []byte) []byte { return append(m, 0) },
+		func(m []byte) []byte { m[2] |= 0x80; return m },
+		func(m []byte) []byte { m[2] |= 0x28; return m },
+		func(m []byte) []byte { m[3] = 0xff; return m },
+		func(m []byte) []byte { m[5] = 2; return m },
+		func(m []byte) []byte { m[7] = 1; return m },
+		func(m []byte) []byte { m[9] = 1; return m },
+		func(m []byte) []byte { m[len(m)-1] = 3; return m },
+		func(m []byte) []byte { m[len(m)-1] = 255; return m },
+		func(m []byte) []byte { m[20], m[21] = 0xc0, 12; return m },
+		func(m []byte) []byte { m[11] = 1; return append(m, "\x00\x00\x29\x04\xd0\x00\x01\x80\x00\x00\x00"...) }, // version 1
+		func(m []byte) []byte {
+			m[11] = 1
+			return append(m, "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x04\x00\x03\x00\x00"...)
+		},
+		func(m []byte) []byte {
+			m[11] = 2
+			return append(m, "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"...)
+		},
+		func(m []byte) []byte { m[11] = 1; return append(m, "\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x00"...) },
+	} {
+		f.Add(edit([]byte(plain)), false)
+	}
+	five, root := newBothWays(f, variedHandler(f)), newBothWays(f, rootHandler(f))
+	f.Fuzz(func(t *testing.T, msg []byte, ofRoot bool) {
+		if len(msg) > fastlane.MaxMessage {
+			return
+		}
+		both := five
+		if ofRoot {
+			both = root
+		}
+		if _, err := both.compare(msg); err != nil {
+			t.Errorf("%x: %v", msg, err)
+		}
+	})
+}
+
+// TestLaneDeclines holds what the lane leaves to the chain, and how it is
+// counted.
+func TestLaneDeclines(t *testing.T) {
+	h := variedHandler(t)
+	unready := stanza{}.handler(t, zone.NewWriter())
+	through := stanza{zones: []string{"through.local."}, fallthroughTo: []string{"elsewhere."}}.handler(t, varied(t).Writer)
+	plan := &lanePlan{counts: new(laneCounts)}
+	for _, r := range []struct {
+		route laneRoute
+		h     *Handler
+	}{
+		{laneRoute{zone: "stub.cluster.local."}, nil},
+		{laneRoute{zone: "unready.local."}, unready},
+		{laneRoute{zone: "through.local.", types: []uint16{dns.TypeAAAA}}, through},
+		{laneRoute{zone: "."}, h},
+	} {
+		if err := plan.add(r.route, r.h, "dns://:53"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unready.view, _ = zone.NewView(zone.NewWriter().Index(), zone.Options{Zones: []string{"unready.local."}})
+	query := func(edit func(*dns.Msg)) *dns.Msg {
+		m := new(dns.Msg).SetQuestion("web.shop.svc.cluster.local.", dns.TypeA)
+		edit(m)
+		return m
+	}
+	name := func(n string) *dns.Msg { return query(func(m *dns.Msg) { m.Question[0].Name = n }) }
+	qtype := func(t uint16) *dns.Msg { return query(func(m *dns.Msg) { m.Question[0].Qtype = t }) }
+	for _, row := range []struct {
+		what string
+		msg  *dns.Msg
+	}{
+		{"", query(func(*dns.Msg) {})},
+		{"", name("STUBS.cluster.local.")},
+		{"class", query(func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS })},
+		{"type", qtype(dns.TypeANY)},
+		{"type", qtype(dns.TypeDS)},
+		{"type", qtype(dns.TypeAXFR)},
+		{"type", qtype(dns.TypeCAA)},
+		{"type", qtype(0)},
+		{"edns_version", query(func(m *dns.Msg) { m.SetEdns0(1232, false); m.IsEdns0().SetVersion(1) })},
+		{"nsid", query(func(m *dns.Msg) {
+			m.SetEdns0(1232, false)
+			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+		})},
+		{"server_block", name("web.STUB.cluster.local.")},
+		{"server_block", name("stub.cluster.local.")},
+		{"zone", name("www.example.com.")},
+		{"fallthrough", name("nothing.through.local.")},
+		{"", name("web.shop.svc.through.local.")},
+		{"type", query(func(m *dns.Msg) { m.SetQuestion("web.shop.svc.Through.local.", dns.TypeAAAA) })},
+		{"external", name("outside.shop.svc.cluster.local.")},
+		{"unready", name("web.shop.svc.unready.local.")},
+		{"not_query", query(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })},
+		{"other_sections", query(func(m *dns.Msg) { m.Ns = []dns.RR{anySOA} })},
+	} {
+		before := *plan.snapshot()
+		packet, err := row.msg.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := plan.newResponder()
+		_, ok := r.Append(nil, packet, fastlane.Client{})
+		r.Sent(0)
+		if ok != (row.what == "") {
+			t.Errorf("%v: answered: %v", row.msg.Question[0], ok)
+		}
+		for name, n := range *plan.snapshot() {
+			want := before[name]
+			if name == row.what || row.what == "" && name == "answered" {
+				want++
+			}
+			if n != want {
+				t.Errorf("%v: %s counted %d times, want %d", row.msg.Question[0], name, n-before[name], want-before[name])
+			}
+		}
+	}
+}
+
+var anySOA, _ = dns.NewRR("cluster.local. SOA a. b. 1 2 3 4 5")
+
+// snapshot returns the counters by name.
+func (p *lanePlan) snapshot() *map[string]uint64 {
+	m := map[string]uint64{"answered": p.counts.answered.Load()}
+	for d := range numDeclines {
+		m[d.String()] = p.counts.declined[d].Load()
+	}
+	return &m
+}
+
+// TestLaneAllocations: an answered query allocates nothing, metrics included.
+func TestLaneAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	h := benchHandler(t, town(t, 100), 0)
+	plan := planOf(t, laneRoute{zone: ".", rotate: true}, h)
+	plan.routes[0].meters = []meter{{zone: ".", wire: []byte{0}, server: "dns://:53", plugin: directive}}
+	r := plan.newResponder()
+	dst := make([]byte, 0, 64<<10)
+	for _, row := range kinds {
+		packet, err := dnstext.Cluster.Query(t, row.question).Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := testing.AllocsPerRun(100, func() {
+			for range 10 {
+				if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true}); !ok {
+					t.Fatalf("%s: declined", row.question)
+				}
+			}
+			r.Sent(time.Microsecond)
+		}); got != 0 {
+			t.Errorf("%s: %v allocations for 10 queries", row.question, got)
+		}
+	}
+}
+
+// TestLaneRotates: every address is the first as often as any other.
+func TestLaneRotates(t *testing.T) {
+	h := benchHandler(t, town(t, 100), 0)
+	packet, err := dnstext.Cluster.Query(t, "svc-80.ns.svc A").Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rotate := range []bool{true, false} {
+		plan := planOf(t, laneRoute{zone: ".", rotate: rotate}, h)
+		r := plan.newResponder()
+		first := map[string]int{}
+		for range 150 {
+			wire, ok := r.Append(nil, packet, fastlane.Client{})
+			if !ok {
+				t.Fatal("declined")
+			}
+			m := new(dns.Msg)
+			if err := m.Unpack(wire); err != nil {
+				t.Fatal(err)
+			}
+			all := map[string]bool{}
+			for _, rr := range m.Answer {
+				all[rr.(*dns.A).A.String()] = true
+			}
+			if len(all) != 15 || len(m.Answer) != 15 {
+				t.Fatalf("%d addresses in %d records, want 15", len(all), len(m.Answer))
+			}
+			first[m.Answer[0].(*dns.A).A.String()]++
+		}
+		want := 15
+		if !rotate {
+			want = 1
+		}
+		if len(first) != want {
+			t.Errorf("rotate %v: %d addresses were the first one, want %d", rotate, len(first), want)
+		}
+		for addr, n := range first {
+			if n != 150/want {
+				t.Errorf("rotate %v: %s was the first %d times of 150", rotate, addr, n)
+			}
+		}
+	}
+}
+
+func BenchmarkLane(b *testing.B) {
+	h := benchHandler(b, town(b, 10000), 0)
+	for _, metrics := range []bool{false, true} {
+		plan := planOf(b, laneRoute{zone: ".", rotate: true}, h)
+		if metrics {
+			plan.routes[0].meters = []meter{{zone: ".", wire: []byte{0}, server: "dns://:53", plugin: directive}}
+		}
+		for _, row := range kinds {
+			b.Run(fmt.Sprintf("%s/metrics=%v", row.name, metrics), func(b *testing.B) {
+				packet, err := dnstext.Cluster.Query(b, row.question).Pack()
+				if err != nil {
+					b.Fatal(err)
+				}
+				r := plan.newResponder()
+				dst := make([]byte, 0, 64<<10)
+				b.ReportAllocs()
+				i := 0
+				for b.Loop() {
+					if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true}); !ok {
+						b.Fatal("declined")
+					}
+					if i++; i%16 == 0 {
+						r.Sent(time.Microsecond)
+					}
+				}
+			})
+		}
+	}
+}
