@@ -84,6 +84,11 @@ func (s *server) ask(network string, q question) string {
 	case len(r.Answer) == 0:
 		return nodata
 	}
+	return records(q, r)
+}
+
+// records returns a reply's records as ask does.
+func records(q question, r *dns.Msg) string {
 	var lines []string
 	for _, rr := range r.Answer {
 		lines = append(lines, line(q, rr))

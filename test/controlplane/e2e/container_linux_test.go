@@ -1,0 +1,312 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// container is a running clusterdns that sees what it would in its pod, and so
+// needs no Corefile made for a test: a file system with the binary, /etc and
+// the service account only, a network namespace in which its ports are free
+// and the API server is behind the address of the kubernetes service, and no
+// privilege but to bind port 53.
+type container struct {
+	netns
+	dns    string // where pods ask, in the namespace
+	asked  atomic.Int64
+	proc   *os.Process
+	log    string
+	exited chan struct{}
+	err    error // how it ended; read after exited
+}
+
+const (
+	nonroot     = 65532 // the user of deploy/Dockerfile
+	serviceHost = "10.96.0.1"
+	// resolver is the nameserver of the container's resolv.conf.
+	resolver = "192.0.2.53"
+)
+
+// shipped returns the binary that make build makes: static, so that it runs in
+// an empty file system.
+var shipped = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(binary), "shipped")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/clusterdns")
+	cmd.Dir = "../../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building clusterdns: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// newContainer starts a container that has the folder files as /etc/coredns,
+// and its folder rootfs as /rootfs, and waits until the URL ready says OK.
+// account is a folder of a service account's files. The container ends with the
+// test, in order or the test fails.
+func newContainer(t *testing.T, n netns, files, account, ready string, env ...string) *container {
+	t.Helper()
+	bin, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	const secrets = "var/run/secrets/kubernetes.io/serviceaccount"
+	copyTree := func(to, from string) error { return os.CopyFS(filepath.Join(root, to), os.DirFS(from)) }
+	err = errors.Join(
+		os.Link(bin, filepath.Join(root, "clusterdns")),
+		copyTree("etc/coredns", files),
+		copyTree(secrets, account),
+		os.Chmod(filepath.Join(root, secrets, "token"), 0o444),
+		os.Chmod(filepath.Join(root, secrets, "ca.crt"), 0o444),
+		os.WriteFile(filepath.Join(root, "etc/resolv.conf"), []byte("nameserver "+resolver+"\n"), 0o444),
+	)
+	if host := filepath.Join(files, "rootfs"); isDir(host) { // a volume of the host's
+		err = errors.Join(err, copyTree("rootfs", host))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	n.ip(t, "addr", "add", serviceHost+"/32", "dev", "lo")
+	n.forwardTo(t, net.JoinHostPort(serviceHost, "443"))
+	c := &container{netns: n, dns: "127.0.0.1:53", log: filepath.Join(root, "log"), exited: make(chan struct{})}
+	log, err := os.Create(c.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command("/clusterdns", "-conf", "/etc/coredns/Corefile")
+	cmd.Dir = "/"
+	cmd.Env = append(env, "KUBERNETES_SERVICE_HOST="+serviceHost, "KUBERNETES_SERVICE_PORT=443")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Chroot:      root,
+		Credential:  &syscall.Credential{Uid: nonroot, Gid: nonroot},
+		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
+		Pdeathsig:   syscall.SIGKILL, // when the thread below ends
+	}
+	started := make(chan error)
+	go n.do(func() error {
+		err := cmd.Start()
+		c.proc = cmd.Process
+		started <- err
+		if err == nil {
+			c.err = cmd.Wait()
+			close(c.exited)
+		}
+		return nil
+	})
+	if err := <-started; err != nil {
+		t.Fatalf("starting clusterdns: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			text, _ := os.ReadFile(c.log)
+			t.Logf("%s", text[max(0, len(text)-4000):])
+		}
+	})
+	wait(t, ready, func() error {
+		select {
+		case <-c.exited:
+			t.Fatalf("clusterdns has ended: %v", c.err)
+		default:
+		}
+		return c.get(ready, "OK")
+	})
+	return c
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// forwardTo has addr in the namespace lead to the API server.
+func (n netns) forwardTo(t *testing.T, addr string) {
+	t.Helper()
+	udp, tcp := n.listen(t, addr)
+	udp.Close()
+	t.Cleanup(func() { tcp.Close() })
+	host, port := cluster.HostPort()
+	go func() {
+		for {
+			from, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer from.Close()
+				to, err := net.Dial("tcp", net.JoinHostPort(host, port))
+				if err != nil {
+					return
+				}
+				defer to.Close()
+				go func() {
+					io.Copy(to, from)
+					to.(*net.TCPConn).CloseWrite()
+				}()
+				io.Copy(from, to)
+			}()
+		}
+	}()
+}
+
+// stop ends the container as Kubernetes does.
+func (c *container) stop() error {
+	if err := c.proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-c.exited:
+	case <-time.After(limit):
+		return errors.Join(errors.New("clusterdns has not ended after SIGTERM"), c.proc.Kill())
+	}
+	if c.err != nil {
+		return fmt.Errorf("clusterdns ended: %w", c.err)
+	}
+	return nil
+}
+
+// get requires status 200 and a body that has text.
+func (c *container) get(url, text string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(_ context.Context, network, addr string) (net.Conn, error) { return c.dial(network, "", addr) },
+	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && (resp.StatusCode != http.StatusOK || !strings.Contains(string(body), text)) {
+		err = fmt.Errorf("%s: %s, want 200 and %q: %.300s", url, resp.Status, text, body)
+	}
+	return err
+}
+
+// exchange asks a question from an address of the namespace, "" for any.
+func (c *container) exchange(network, local string, q question) (*dns.Msg, error) {
+	conn, err := c.dial(network, local, c.dns)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	c.asked.Add(1)
+	m := new(dns.Msg).SetQuestion(q.name, q.qtype)
+	m.SetEdns0(dns.DefaultMsgSize, false)
+	r, _, err := (&dns.Client{Timeout: 5 * time.Second}).ExchangeWithConn(m, &dns.Conn{Conn: conn})
+	return r, err
+}
+
+// is requires the answer, as server.is does, from any server: what was
+// forwarded is not authoritative.
+func (c *container) is(t *testing.T, local string, q question, want string) {
+	t.Helper()
+	for _, network := range []string{"udp", "tcp"} {
+		r, err := c.exchange(network, local, q)
+		got := ""
+		switch {
+		case err != nil:
+			got = "error: " + err.Error()
+		case r.Rcode != dns.RcodeSuccess:
+			got = dns.RcodeToString[r.Rcode]
+		default:
+			if got = records(q, r); got == "" {
+				got = nodata
+			}
+		}
+		if got != want {
+			t.Errorf("%v over %s from %q:\n%s\nwant:\n%s", q, network, local, got, want)
+		}
+	}
+}
+
+// resolvers answers for the outside world: at each address, the records of a
+// zone file.
+type resolvers struct {
+	records map[string][]dns.RR // by the address that is asked
+	silent  atomic.Bool
+	udp     atomic.Int64 // questions over UDP
+	tcp     atomic.Int64
+}
+
+// newResolvers starts resolvers on port 53 of the addresses in zones, in a
+// namespace of theirs that is all the outside world that n has.
+func newResolvers(t *testing.T, n netns, zones map[string]string) *resolvers {
+	t.Helper()
+	outside := newNetns(t)
+	n.connect(t, outside, "outside", []string{"169.254.1.2/30"}, []string{"169.254.1.1/30"})
+	n.ip(t, "route", "add", "default", "via", "169.254.1.1")
+	r := &resolvers{records: map[string][]dns.RR{}}
+	for addr, text := range zones {
+		parser := dns.NewZoneParser(strings.NewReader(text), ".", "")
+		for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
+			r.records[addr] = append(r.records[addr], rr)
+		}
+		if err := parser.Err(); err != nil {
+			t.Fatal(err)
+		}
+		outside.ip(t, "addr", "add", addr+"/32", "dev", "lo")
+		udp, tcp := outside.listen(t, net.JoinHostPort(addr, "53"))
+		for _, s := range []*dns.Server{{PacketConn: udp, Handler: r}, {Listener: tcp, Handler: r}} {
+			up := make(chan struct{})
+			s.NotifyStartedFunc = func() { close(up) }
+			go s.ActivateAndServe()
+			<-up
+			t.Cleanup(func() { s.Shutdown() })
+		}
+	}
+	return r
+}
+
+func (r *resolvers) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
+	if r.silent.Load() {
+		return
+	}
+	count := &r.tcp
+	if w.LocalAddr().Network() == "udp" {
+		count = &r.udp
+	}
+	count.Add(1)
+	host, _, _ := net.SplitHostPort(w.LocalAddr().String()) // of a socket
+	q := query.Question[0]
+	m := new(dns.Msg).SetReply(query)
+	m.Rcode = dns.RcodeNameError
+	for _, rr := range r.records[host] {
+		if !strings.EqualFold(rr.Header().Name, q.Name) {
+			continue
+		}
+		m.Rcode = dns.RcodeSuccess
+		if rr.Header().Rrtype == q.Qtype {
+			m.Answer = append(m.Answer, rr)
+		}
+	}
+	w.WriteMsg(m)
+}
