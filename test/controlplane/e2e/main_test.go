@@ -7,12 +7,15 @@
 // itself that it kills, pauses and restarts; it runs last, beside TestQuiet,
 // which needs a minute in which nothing happens.
 //
+// TestWild and TestResolvers put servers and clients into network namespaces,
+// as pods are. They need Linux, ip(8) and CAP_SYS_ADMIN, and are skipped without.
+//
 // In the folder above, with kubetest built ahead as its README says:
 //
 //	go test ./e2e
 //	CLUSTERDNS_BUILDFLAGS=-race go test -v ./e2e
 //
-// The first takes about a minute and a half. With -v the tests tell how many
+// The first takes two to three minutes. With -v the tests tell how many
 // questions they asked, and how long what they waited for took.
 package e2e
 
