@@ -1,0 +1,445 @@
+package load
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// serve serves UDP and TCP on one port until the test ends.
+func serve(t *testing.T, handler dns.HandlerFunc) netip.AddrPort {
+	t.Helper()
+	var pc net.PacketConn
+	var l net.Listener
+	for range 10 { // until a port is free for both
+		var err error
+		if pc, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if l, err = net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+			break
+		}
+		pc.Close()
+	}
+	if l == nil {
+		t.Fatal("no port for UDP and TCP")
+	}
+	for _, s := range []*dns.Server{
+		{PacketConn: pc, Handler: handler},
+		{Listener: l, Handler: handler, MaxTCPQueries: -1},
+	} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		go s.ActivateAndServe()
+		<-started
+		t.Cleanup(func() { s.Shutdown() })
+	}
+	return pc.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// records is a handler's data: by name and type, "" for a name that exists.
+type records map[string][]string
+
+func (r records) reply(t *testing.T, q *dns.Msg) *dns.Msg {
+	m := new(dns.Msg)
+	m.SetReply(q)
+	name := q.Question[0].Name
+	data, exists := r[name]
+	if !exists {
+		m.Rcode = dns.RcodeNameError
+	}
+	for _, s := range data {
+		rr, err := dns.NewRR(name + " 5 IN " + s)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if rr.Header().Rrtype == q.Question[0].Qtype {
+			m.Answer = append(m.Answer, rr)
+		}
+	}
+	return m
+}
+
+var shop = records{
+	"web.shop.":   {"A 10.96.0.1", "AAAA fd00::1"},
+	"multi.shop.": {"A 10.1.0.1", "A 10.1.0.2", "A 10.1.0.3"},
+	"four.shop.":  {"A 10.96.0.4"},
+}
+
+var shopLines = []string{
+	"web.shop. A NOERROR 10.96.0.1",
+	"multi.shop. A NOERROR 10.1.0.1 10.1.0.2 10.1.0.3",
+	"multi.shop. AAAA NOERROR",
+	"none.shop. A NXDOMAIN",
+}
+
+func config(t *testing.T, server netip.AddrPort, lines ...string) Config {
+	return Config{Server: server, Sockets: 3, InFlight: 5, Timeout: time.Second,
+		Duration: 100 * time.Millisecond, Questions: questions(t, lines...)}
+}
+
+func run(t *testing.T, c Config) *Result {
+	t.Helper()
+	r, err := Run(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v", r)
+	if r.Sent != r.Answered+r.Lost {
+		t.Errorf("%d sent, %d answered, %d lost", r.Sent, r.Answered, r.Lost)
+	}
+	return r
+}
+
+// transports are those that most tests are run over.
+var transports = []struct {
+	name string
+	set  func(*Config)
+}{
+	{"udp closed", func(*Config) {}},
+	{"tcp closed", func(c *Config) { c.TCP = true }},
+	{"udp open", func(c *Config) { c.Rate = 2000 }},
+	{"tcp open", func(c *Config) { c.TCP, c.Rate = true, 2000 }},
+}
+
+func TestRightAnswers(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(shop.reply(t, q)) })
+	for _, transport := range transports {
+		for _, pairs := range []bool{false, true} {
+			t.Run(transport.name, func(t *testing.T) {
+				c := config(t, server, shopLines...)
+				c.Pairs = pairs
+				transport.set(&c)
+				r := run(t, c)
+				if r.Answered < 10 || r.Lost > 0 || r.Wrong > 0 || r.Unmatched > 0 || r.Reconnects > 0 {
+					t.Error("not all answers were right and in time")
+				}
+				if n := r.Rcodes["NOERROR"] + r.Rcodes["NXDOMAIN"]; n != r.Answered || r.Rcodes["NXDOMAIN"] == 0 {
+					t.Errorf("rcodes %v", r.Rcodes)
+				}
+				if c.Rate > 0 && r.Sent < 190 { // 200 are due in the time measured
+					t.Errorf("%d queries sent at %v a second", r.Sent, c.Rate)
+				}
+				if pairs && 2*r.Lookups != r.Answered {
+					t.Errorf("%d lookups of %d answers, want half as many", r.Lookups, r.Answered)
+				}
+			})
+		}
+	}
+}
+
+func TestWrongAnswers(t *testing.T) {
+	var n atomic.Int64
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		m := shop.reply(t, q)
+		if n.Add(1)%10 == 0 {
+			m.Answer[0].(*dns.A).A = net.IPv4(6, 6, 6, 6)
+		}
+		w.WriteMsg(m)
+	})
+	r := run(t, config(t, server, "web.shop. A NOERROR 10.96.0.1"))
+	const want = "web.shop. A: expected NOERROR 10.96.0.1, got NOERROR 6.6.6.6"
+	if r.Wrong == 0 || r.Wrong > r.Answered/10+1 || r.FirstWrong != want {
+		t.Errorf("%d of %d wrong, the first %q; want a tenth, and %q", r.Wrong, r.Answered, r.FirstWrong, want)
+	}
+}
+
+func TestMalformedAnswer(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		wire, err := shop.reply(t, q).Pack()
+		if err != nil {
+			t.Error(err)
+		}
+		w.Write(wire[:len(wire)-2])
+	})
+	r := run(t, config(t, server, "web.shop. A NOERROR 10.96.0.1"))
+	if r.Wrong != r.Answered || !strings.Contains(r.FirstWrong, "web.shop. A: got a malformed message") {
+		t.Errorf("%d of %d wrong, the first %q", r.Wrong, r.Answered, r.FirstWrong)
+	}
+}
+
+func TestFormErrWithoutQuestion(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		w.WriteMsg(&dns.Msg{MsgHdr: dns.MsgHdr{Id: q.Id, Response: true, Rcode: dns.RcodeFormatError}})
+	})
+	r := run(t, config(t, server, "web.shop. A"))
+	if r.Answered == 0 || r.Wrong != r.Answered || !strings.HasSuffix(r.FirstWrong, "got FORMERR") {
+		t.Errorf("%d of %d wrong, the first %q", r.Wrong, r.Answered, r.FirstWrong)
+	}
+}
+
+func TestUnmatchedAnswers(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		m := shop.reply(t, q)
+		other := m.Copy()
+		other.Question[0].Name = "other.shop."
+		w.WriteMsg(other)
+		w.WriteMsg(m)
+		w.WriteMsg(m) // again
+	})
+	for _, tcp := range []bool{false, true} {
+		c := config(t, server, "web.shop. A NOERROR 10.96.0.1")
+		c.TCP = tcp
+		r := run(t, c)
+		// What comes after the last answer that is waited for is not seen.
+		if r.Answered == 0 || r.Wrong+r.Lost > 0 || r.Unmatched < r.Answered || r.Unmatched > 2*r.Answered+uint64(2*c.Sockets*c.InFlight) {
+			t.Errorf("%d answered, %d unmatched", r.Answered, r.Unmatched)
+		}
+	}
+}
+
+func TestTruncatedAnswers(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		m := shop.reply(t, q)
+		if w.LocalAddr().Network() == "udp" {
+			m.Truncated, m.Answer = true, m.Answer[1:]
+		}
+		w.WriteMsg(m)
+	})
+	c := config(t, server, "multi.shop. A NOERROR 10.1.0.1 10.1.0.2 10.1.0.3")
+	if r := run(t, c); r.Truncated != r.Answered || r.Wrong > 0 {
+		t.Errorf("UDP: %d of %d truncated, %d wrong", r.Truncated, r.Answered, r.Wrong)
+	}
+	c.TCP = true
+	if r := run(t, c); r.Truncated+r.Wrong > 0 {
+		t.Errorf("TCP: %d truncated, %d wrong", r.Truncated, r.Wrong)
+	}
+}
+
+func TestLostQueries(t *testing.T) {
+	var n atomic.Int64
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if n.Add(1)%50 != 0 {
+			w.WriteMsg(shop.reply(t, q))
+		}
+	})
+	c := config(t, server, shopLines...)
+	c.Timeout = 50 * time.Millisecond
+	c.Rate = 5000
+	r := run(t, c)
+	// 500 are due; one in 50 is dropped, and a slow machine may lose more.
+	if r.Lost < 5 || r.Answered == 0 || r.Wrong > 0 {
+		t.Errorf("%d of %d lost", r.Lost, r.Sent)
+	}
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := config(t, conn.LocalAddr().(*net.UDPAddr).AddrPort(), "web.shop. A")
+	c.Rate, c.InFlight, c.Timeout = 2000, 1, 20*time.Millisecond
+	// Queries for which there is no room until they have timed out count too.
+	if r := run(t, c); r.Answered > 0 || r.Sent < 190 || r.Latency.Max != 0 {
+		t.Errorf("%d sent, %d answered; want 200 and none", r.Sent, r.Answered)
+	}
+}
+
+func TestPipelinedOutOfOrder(t *testing.T) {
+	var mu sync.Mutex
+	var held []func()
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		held = append(held, func() { w.WriteMsg(shop.reply(t, q)) })
+		if len(held) == 5 { // all that are in flight
+			for i := len(held) - 1; i >= 0; i-- {
+				held[i]()
+			}
+			held = nil
+		}
+	})
+	c := config(t, server, shopLines...)
+	c.Sockets, c.TCP = 1, true
+	c.Timeout = 200 * time.Millisecond // for the last, of which there may be fewer than five
+	if r := run(t, c); r.Answered < 10 || r.Wrong > 0 || r.Unmatched > 0 || r.Lost > 4 {
+		t.Errorf("%d answered, %d wrong, %d unmatched, %d lost", r.Answered, r.Wrong, r.Unmatched, r.Lost)
+	}
+}
+
+// A server that stalls for a while holds up the closed loop, which hides it;
+// the open loop counts all the queries that were to be answered in that time.
+func TestOpenLoopShowsStall(t *testing.T) {
+	const stall = 200 * time.Millisecond
+	for _, open := range []bool{false, true} {
+		var once sync.Once
+		var mu sync.Mutex // the server answers one at a time
+		var n atomic.Int64
+		server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+			mu.Lock()
+			defer mu.Unlock()
+			if n.Add(1) == 300 {
+				once.Do(func() { time.Sleep(stall) })
+			}
+			w.WriteMsg(shop.reply(t, q))
+		})
+		c := config(t, server, shopLines...)
+		c.Sockets, c.InFlight, c.Duration = 1, 1, time.Second
+		if open {
+			c.Rate = 1000
+		}
+		r := run(t, c)
+		// A fifth of the time it stalls: of the open loop's lookups a tenth take
+		// more than half of that, though only one query is in flight.
+		if p90 := time.Duration(r.Latency.P90 * 1e3); open != (p90 > stall/4) {
+			t.Errorf("open %v: p90 %v, with a stall of %v in %v", open, p90, stall, c.Duration)
+		}
+	}
+}
+
+func TestWalk(t *testing.T) {
+	var asked sync.Map
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		asked.Store(q.Question[0].Name, true)
+		w.WriteMsg(shop.reply(t, q))
+	})
+	for _, transport := range transports {
+		t.Run(transport.name, func(t *testing.T) {
+			asked.Clear()
+			c := config(t, server, "web A NOERROR 10.96.0.1", "four A NOERROR 10.96.0.4", "none A NXDOMAIN")
+			c.Walk, c.Search = true, []string{"ns", "shop", "local"}
+			transport.set(&c)
+			r := run(t, c)
+			if r.Lookups < 3 || r.Wrong+r.Lost > 0 {
+				t.Errorf("%d walks, %d wrong, %d lost", r.Lookups, r.Wrong, r.Lost)
+			}
+			for name, want := range map[string]bool{"web.ns.": true, "web.shop.": true, "web.local.": false, "web.": false, "none.": true} {
+				if _, got := asked.Load(name); got != want {
+					t.Errorf("%s asked: %v, want %v", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestWalkWrong(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(shop.reply(t, q)) })
+	for line, want := range map[string]string{
+		"web A NOERROR 10.96.0.9":                      "web.shop. A: expected NOERROR 10.96.0.9, got NOERROR 10.96.0.1",
+		"none A NOERROR 10.96.0.9\nnone AAAA NXDOMAIN": "none. A: expected NOERROR 10.96.0.9, got NXDOMAIN",
+		"four AAAA NOERROR fd00::":                     "four.shop. AAAA: expected records, got none",
+	} {
+		c := config(t, server, line)
+		c.Walk, c.Search = true, []string{"ns", "shop"}
+		if r := run(t, c); r.Wrong == 0 || r.FirstWrong != want {
+			t.Errorf("%s: first wrong %q, want %q", line, r.FirstWrong, want)
+		}
+	}
+}
+
+func TestRandom(t *testing.T) {
+	var names sync.Map
+	var n, different atomic.Int64
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		n.Add(1)
+		name := q.Question[0].Name
+		if _, had := names.LoadOrStore(name, true); !had && strings.HasSuffix(name, ".flood.shop.") {
+			different.Add(1)
+		}
+		w.WriteMsg(shop.reply(t, q))
+	})
+	c := config(t, server)
+	c.Random = "flood.shop"
+	r := run(t, c)
+	if r.Wrong+r.Lost > 0 || n.Load() == 0 || n.Load() != different.Load() {
+		t.Errorf("%d queries for %d different names in the zone", n.Load(), different.Load())
+	}
+	c.Server = serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		w.WriteMsg(m.SetReply(q))
+	})
+	if r := run(t, c); r.Wrong == 0 || !strings.Contains(r.FirstWrong, ".flood.shop. A: expected NXDOMAIN, got NOERROR") {
+		t.Errorf("first wrong %q", r.FirstWrong)
+	}
+}
+
+func TestConnectionsClosedByServer(t *testing.T) {
+	var n atomic.Int64
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if n.Add(1)%100 == 0 {
+			w.Close()
+			return
+		}
+		w.WriteMsg(shop.reply(t, q))
+	})
+	c := config(t, server, shopLines...)
+	c.TCP, c.InFlight = true, 1
+	if r := run(t, c); r.Reconnects == 0 || r.Lost == 0 || r.Wrong > 0 {
+		t.Errorf("%d reconnects, %d lost, %d wrong", r.Reconnects, r.Lost, r.Wrong)
+	}
+}
+
+func TestEndsWithContext(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(shop.reply(t, q)) })
+	for _, transport := range transports {
+		c := config(t, server, shopLines...)
+		transport.set(&c)
+		c.Duration = time.Hour
+		ctx, cancel := context.WithCancel(context.Background())
+		seen := false
+		c.Progress = func(r *Result) {
+			seen = r.Answered > 0
+			cancel()
+		}
+		r, err := Run(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !seen || r.Duration < 0.9 || r.Duration > 60 || r.QPS == 0 || r.Sent != r.Answered {
+			t.Errorf("%s: progress %v, result %v", transport.name, seen, r)
+		}
+	}
+}
+
+func TestNothingLeft(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(shop.reply(t, q)) })
+	descriptors := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	before := descriptors()
+	for range 3 {
+		c := config(t, server, shopLines...)
+		c.Sockets, c.Duration = 20, 10*time.Millisecond
+		run(t, c)
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d file descriptors, %d before", after, before)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	valid := config(t, netip.MustParseAddrPort("127.0.0.1:1"), "a. A")
+	for want, spoil := range map[string]func(*Config){
+		"no server":          func(c *Config) { c.Server = netip.AddrPort{} },
+		"rate -1":            func(c *Config) { c.Rate = -1 },
+		"0 sockets":          func(c *Config) { c.Sockets = 0 },
+		"0 lookups":          func(c *Config) { c.InFlight = 0 },
+		"4097 lookups":       func(c *Config) { c.InFlight = 4097 },
+		"timeout 0s":         func(c *Config) { c.Timeout = 0 },
+		"only one of pairs":  func(c *Config) { c.Pairs, c.Walk = true, true },
+		"random names take":  func(c *Config) { c.Random = "x" },
+		"no questions":       func(c *Config) { c.Questions = nil },
+		"connection refused": func(c *Config) { c.TCP = true },
+	} {
+		c := valid
+		spoil(&c)
+		if _, err := Run(context.Background(), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+}
