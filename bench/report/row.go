@@ -108,7 +108,7 @@ func growth(all []row) []row {
 		small, large := ends[mix][0], ends[mix][1]
 		w := row{subject{what: "cost_growth", mix: mix, world: small.world + " → " + large.world, proto: "udp"}, "×", make(map[string]stat)}
 		for peer, l := range large.peers {
-			if s, ok := small.peers[peer]; ok && small.world != large.world {
+			if s, ok := small.peers[peer]; ok && s.min > 0 && small.world != large.world {
 				w.peers[peer] = stat{median: l.median / s.median, min: l.min / s.max, max: l.max / s.min, n: min(l.n, s.n)}
 			}
 		}

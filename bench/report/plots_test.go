@@ -1,0 +1,91 @@
+package report
+
+import (
+	"encoding/xml"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/clusterdns/clusterdns/bench/results"
+)
+
+// all has something for each of the plots.
+func all() *results.Results {
+	r := new(results.Results)
+	for _, peer := range []string{results.Ours, results.CoreDNS} {
+		r.Samples = append(r.Samples, sample("clusterip", "100", peer, 4), sample("clusterip", "1000", peer, 5), sample("clusterip", "1000", peer, 6))
+		for _, load := range []string{"10%", "50%"} {
+			for _, what := range []string{"latency_p50", "latency_p99"} {
+				r.Samples = append(r.Samples, results.Sample{What: what, Mix: "clusterip", World: "1000", Proto: "udp", Load: load, Peer: peer, Value: 30, Unit: "µs"})
+			}
+		}
+		r.Series = append(r.Series, results.Series{What: "rss", Peer: peer, World: "1000", Unit: "MB",
+			T: []float64{0, 1, 2}, V: []float64{10, 30, 20}, Marks: []results.Mark{{T: 0, Name: "start"}, {T: 1, Name: "synced"}, {T: 1.01, Name: "relist"}}})
+	}
+	return r
+}
+
+func TestPlots(t *testing.T) {
+	dir := t.TempDir()
+	files, err := Plots(all(), dir)
+	if want := []string{"cpu-per-query", "rate-latency", "memory", "world-size"}; err != nil || !slices.Equal(files, want) {
+		t.Fatalf("plots %q, %v; want %q", files, err, want)
+	}
+	// Texts that each must have: names of peers, units, what was marked.
+	texts := map[string][]string{
+		"cpu-per-query": {"CPU per query over UDP, 1,000 services", "ClusterIP A", "(µs)", "clusterdns", "CoreDNS", "5.5"},
+		"rate-latency":  {"median", "99th percentile", "(% of CoreDNS&#39;s maximum)", "clusterdns"},
+		"memory":        {"RSS (MB)", "clusterdns", "CoreDNS", "synced", "relist", "seconds since the start"},
+		"world-size":    {"services in the cluster", "1,000", "clusterdns"},
+	}
+	for _, file := range files {
+		svg, err := os.ReadFile(filepath.Join(dir, file+".svg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := xml.Unmarshal(svg, new(struct{})); err != nil {
+			t.Errorf("%s.svg: %v", file, err)
+		}
+		for _, text := range texts[file] {
+			if !strings.Contains(string(svg), text) {
+				t.Errorf("%s.svg does not say %s", file, text)
+			}
+		}
+		picture, err := os.Open(filepath.Join(dir, file+".png"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer picture.Close()
+		if _, err := png.Decode(picture); err != nil {
+			t.Errorf("%s.png: %v", file, err)
+		}
+	}
+}
+
+// What was not measured, or is zero where the scale has none, is left out.
+func TestPlotsOfLittle(t *testing.T) {
+	zeros := all()
+	for i := range zeros.Samples {
+		zeros.Samples[i].Value = 0
+	}
+	zeros.Series = nil
+	medians := all()
+	medians.Samples = slices.DeleteFunc(medians.Samples, func(s results.Sample) bool { return s.What != "latency_p50" })
+	medians.Series = []results.Series{{What: "rss", Peer: results.Ours, T: []float64{0}, V: []float64{1}}}
+	for _, c := range []struct {
+		of   *results.Results
+		want []string
+	}{
+		{new(results.Results), nil},
+		{medians, []string{"rate-latency"}},
+		{zeros, []string{"cpu-per-query", "world-size"}},
+	} {
+		files, err := Plots(c.of, t.TempDir())
+		if err != nil || !slices.Equal(files, c.want) {
+			t.Errorf("plots %q, %v; want %q", files, err, c.want)
+		}
+	}
+}
