@@ -15,11 +15,13 @@ import (
 //
 //  1. Begin the lookups that may begin: in a closed loop where there is a free
 //     slot, in an open loop those that are due.
-//  2. Give up lookups whose queries have timed out.
-//  3. Wait for replies, up to when the next thing is due. An open loop polls
+//  2. Wait for replies, up to when the next thing is due. An open loop polls
 //     when that is soon: no timer wakes in microseconds.
-//  4. Match each reply to its query, check it, and end its lookup or begin the
+//  3. Match each reply to its query, check it, and end its lookup or begin the
 //     next step of its walk.
+//  4. Give up lookups whose queries had timed out before the replies were read:
+//     what is in a socket by then is in time, however long this program was
+//     held up.
 type engine struct {
 	config  *Config
 	lookups []lookup
@@ -102,9 +104,10 @@ func (e *engine) run() error {
 		if e.config.Rate > 0 {
 			e.beginDue(now)
 		} else if now < e.end {
-			e.beginFree()
+			for _, s := range e.sockets {
+				e.fill(s)
+			}
 		}
-		e.expire(now)
 		if now >= e.end && e.slots.inFlight == 0 && (e.config.Rate == 0 || e.due >= float64(e.end)) {
 			return nil
 		}
@@ -114,18 +117,29 @@ func (e *engine) run() error {
 				e.config.Progress(e.result())
 			}
 		}
-		if err := e.flush(); err != nil {
-			return err
+		for _, s := range e.sockets {
+			if err := e.flush(s); err != nil {
+				return err
+			}
 		}
 		events, err := e.poller.wait(e.patience(now))
 		if err != nil {
 			return err
 		}
 		for _, event := range events {
-			if err := e.receive(e.sockets[event.Fd]); err != nil {
+			s := e.sockets[event.Fd]
+			if err := e.receive(s); err != nil {
 				return err
 			}
+			if e.config.Rate == 0 && now < e.end {
+				// At once: the server must not run dry while replies are read.
+				e.fill(s)
+				if err := e.flush(s); err != nil {
+					return err
+				}
+			}
 		}
+		e.expire(now)
 	}
 }
 
@@ -138,11 +152,10 @@ func (e *engine) patience(now time.Duration) time.Duration {
 	return min(max(time.Duration(e.due)-now-time.Millisecond, 0), tick)
 }
 
-func (e *engine) beginFree() {
-	for _, s := range e.sockets {
-		for s.free >= 0 {
-			e.start(s, e.next(), e.now())
-		}
+// fill begins as many lookups at a socket as there is room for.
+func (e *engine) fill(s *socket) {
+	for s.free >= 0 {
+		e.start(s, e.next(), e.now())
 	}
 }
 
@@ -245,16 +258,11 @@ func (e *engine) lose(n int32) {
 	e.slots.release(n)
 }
 
-func (e *engine) flush() error {
-	if !e.config.TCP {
-		return nil
-	}
-	for _, s := range e.sockets {
-		if left := s.flush(); left != s.watching {
-			if err := e.poller.watch(syscall.EPOLL_CTL_MOD, s, left); err != nil {
-				return err
-			}
-		}
+// flush sends what waits in a socket, and has the poller tell when the rest can
+// be sent.
+func (e *engine) flush(s *socket) error {
+	if left := s.flush(); left != s.watching {
+		return e.poller.watch(syscall.EPOLL_CTL_MOD, s, left)
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ var shopLines = []string{
 }
 
 func config(t *testing.T, server netip.AddrPort, lines ...string) Config {
-	return Config{Server: server, Sockets: 3, InFlight: 5, Timeout: time.Second,
+	return Config{Server: server, Sockets: 3, InFlight: 5, Timeout: 10 * time.Second,
 		Duration: 100 * time.Millisecond, Questions: questions(t, lines...)}
 }
 
@@ -262,7 +262,7 @@ func TestPipelinedOutOfOrder(t *testing.T) {
 	})
 	c := config(t, server, shopLines...)
 	c.Sockets, c.TCP = 1, true
-	c.Timeout = 200 * time.Millisecond // for the last, of which there may be fewer than five
+	c.Timeout = time.Second // for the last, of which there may be fewer than five
 	if r := run(t, c); r.Answered < 10 || r.Wrong > 0 || r.Unmatched > 0 || r.Lost > 4 {
 		t.Errorf("%d answered, %d wrong, %d unmatched, %d lost", r.Answered, r.Wrong, r.Unmatched, r.Lost)
 	}
