@@ -42,7 +42,7 @@ func (a *Answer) Walk(yield func(*Record) bool) bool {
 		r.TargetRef = 0
 		return a.walk(r, yield)
 	case Chase:
-		return true
+		return a.has == nothing || a.walk(r, yield)
 	}
 	r.Section = dnswire.Authority
 	a.setSOA(r)
@@ -65,17 +65,19 @@ func (a *Answer) record() *Record {
 // zone is the origin as the question spells it.
 func (a *Answer) zone() int { return dnswire.QuestionName + a.zoneAt }
 
-// maxSOATTL bounds the TTL of SOA records, not of what they say of negative
-// answers; CoreDNS's limit.
+// maxSOATTL bounds the TTL of a cluster zone's SOA record, not of what it says of
+// negative answers; CoreDNS's limit.
 const maxSOATTL = 300
 
 func (a *Answer) setSOA(r *Record) {
 	r.Type = dnswire.TypeSOA
-	r.TTL = min(a.view.opt.TTL, maxSOATTL)
+	if r.TTL = a.view.opt.TTL; a.view.opt.External == nil {
+		r.TTL = min(r.TTL, maxSOATTL)
+	}
 	r.Owner = dnswire.Name{At: a.zone()}
 	r.SOA = dnswire.SOA{
-		MName:  dnswire.Name{Labels: nsDNS, At: a.zone()},
-		RName:  dnswire.Name{Labels: hostmaster, At: a.zone()},
+		MName:  dnswire.Name{Labels: a.view.nameServer, At: a.zone()},
+		RName:  dnswire.Name{Labels: a.view.hostmaster, At: a.zone()},
 		Serial: a.snap.serial, Refresh: 7200, Retry: 1800, Expire: 86400,
 		Minimum: a.view.opt.TTL,
 	}
@@ -106,6 +108,8 @@ func (a *Answer) walk(r *Record, yield func(*Record) bool) bool {
 		return yield(r)
 	case hasPod:
 		return a.walkPod(r, yield)
+	case hasExternal:
+		return a.walkExternal(r, yield)
 	case hasPTR:
 		return a.walkPTR(r, yield)
 	case hasAddrs:
@@ -168,8 +172,12 @@ func (a *Answer) walkPTR(r *Record, yield func(*Record) bool) bool {
 // walkNS walks the zone's name servers and their addresses.
 func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
 	r.Type = dnswire.TypeNS
-	for i, l := range a.local {
-		if i > 0 && a.local[i-1].id == l.id && a.local[i-1].label == l.label {
+	names := a.local
+	if a.view.opt.External != nil {
+		names = theOne[:] // whether or not it has an address
+	}
+	for i, l := range names {
+		if i > 0 && names[i-1].id == l.id && names[i-1].label == l.label {
 			continue
 		}
 		r.Target = a.localName(l)
@@ -187,14 +195,17 @@ func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
 	return true
 }
 
+// theOne is external zones' name server.
+var theOne [1]localRecord
+
 func (a *Answer) localName(l localRecord) dnswire.Name {
 	if l.id == nil {
-		return dnswire.Name{Labels: nsDNS, At: a.zone()}
+		return dnswire.Name{Labels: a.view.nameServer, At: a.zone()}
 	}
 	return dnswire.Name{Label: append(a.scratch[:0], l.label...), Labels: l.id.wire, At: a.zone()}
 }
 
-// walkLocal walks the addresses of ns.dns.
+// walkLocal walks the addresses of the name server.
 func (a *Answer) walkLocal(r *Record, yield func(*Record) bool) bool {
 	r.Type = a.qtype
 	for i, l := range a.local {

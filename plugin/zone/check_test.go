@@ -194,7 +194,7 @@ func checkCompiled(s *service) error {
 			}
 		}
 	}
-	if s.obj == nil || s.obj.Kind == ExternalName {
+	if s.obj == nil {
 		if s.v4 != nil || s.v6 != nil || s.names != nil || s.overlap {
 			return errors.New("compiled without endpoints to answer")
 		}
@@ -232,9 +232,12 @@ func checkCompiled(s *service) error {
 			return fmt.Errorf("name %s is not found", s.nameAt(ref))
 		}
 	}
-	if s.obj.Kind == ClusterIP {
+	switch s.obj.Kind {
+	case ClusterIP:
 		addrs = s.obj.ClusterIPs
-	} else {
+	case ExternalName:
+		addrs = nil
+	default:
 		slices.SortFunc(addrs, netip.Addr.Compare)
 		addrs = slices.Compact(addrs)
 	}
@@ -271,8 +274,22 @@ func checkPacked(set *addrSet, width int) error {
 	return nil
 }
 
-// checkReverse checks that the reverse entries are just the ClusterIPs and
-// endpoints of all services, each as often as it stands there.
+// list returns the addresses of x, read without the functions that lookups use.
+func (x *External) list() (addrs []netip.Addr) {
+	if x == nil {
+		return nil
+	}
+	for p := range slices.Chunk(x.v4, 4) {
+		addrs = append(addrs, netip.AddrFrom4([4]byte(p)))
+	}
+	for p := range slices.Chunk(x.v6, 16) {
+		addrs = append(addrs, netip.AddrFrom16([16]byte(p)))
+	}
+	return addrs
+}
+
+// checkReverse checks that the reverse entries are just the ClusterIPs, external
+// addresses and endpoints of all services, each as often as it stands there.
 func checkReverse(s *snapshot) error {
 	want := map[netip.Addr]map[*ident]int{}
 	note := func(id *ident, a netip.Addr) {
@@ -283,7 +300,7 @@ func checkReverse(s *snapshot) error {
 	}
 	for l := range s.services.all {
 		if o := l.value.obj; o != nil {
-			for _, a := range o.ClusterIPs {
+			for _, a := range slices.Concat(o.ClusterIPs, o.External.list()) {
 				note(l.value.id, a)
 			}
 		}

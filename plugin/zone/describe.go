@@ -13,11 +13,11 @@ type Description struct {
 }
 
 // Describe takes name, in wire format, apart. In is false if it is in none of
-// v's zones, and valid if no service or pod can have such a name. Whether there
+// v's zones, or those are external, and valid if no service or pod can have such a name. Whether there
 // is one is not asked.
 func (v *View) Describe(name []byte) (d Description, in, valid bool) {
 	var q query
-	if !q.parse(name) {
+	if v.opt.External != nil || !q.parse(name) {
 		return d, false, false
 	}
 	o := v.match(&q)

@@ -71,11 +71,17 @@ func (a *Answer) walkClusterSRV(r *Record, yield func(*Record) bool) bool {
 	if !any {
 		return true // no ports, no glue
 	}
-	*r = Record{Section: dnswire.Additional, TTL: r.TTL, Owner: self, OwnerRef: 1}
+	return a.walkGlue(r.TTL, self, a.svc.v4, a.svc.v6, yield)
+}
+
+// walkGlue walks the addresses of self, the target with the TargetRef 1.
+func (a *Answer) walkGlue(ttl uint32, self dnswire.Name, v4, v6 []byte, yield func(*Record) bool) bool {
+	r := &a.rec
+	*r = Record{Section: dnswire.Additional, TTL: ttl, Owner: self, OwnerRef: 1}
 	for _, set := range []struct {
 		typ    uint16
 		packed []byte
-	}{{dnswire.TypeA, a.svc.v4}, {dnswire.TypeAAAA, a.svc.v6}} {
+	}{{dnswire.TypeA, v4}, {dnswire.TypeAAAA, v6}} {
 		r.Type, r.Packed = set.typ, set.packed
 		if len(r.Packed) > 0 && !yield(r) {
 			return false
@@ -128,7 +134,7 @@ func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 
 // endpointName returns an endpoint's name. Its label is in a.scratch.
 func (a *Answer) endpointName(ref endpointRef) dnswire.Name {
-	return dnswire.Name{Label: a.svc.appendName(a.scratch[:0], ref), Labels: a.svc.id.wire, At: a.zone()}
+	return dnswire.Name{Label: a.svc.appendName(a.scratch[:0], ref), Labels: a.view.labels(a.svc.id), At: a.zone()}
 }
 
 // samePortBefore reports whether a port selected before ports[i] has its number.

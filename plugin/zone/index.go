@@ -211,6 +211,14 @@ func serviceName(k Key) ([]byte, bool) {
 	return append(b, svcLabel...), true
 }
 
+// labels returns the labels of the service id below v's origins.
+func (v *View) labels(id *ident) []byte {
+	if v.opt.External != nil {
+		return id.labels()
+	}
+	return id.wire
+}
+
 func isLabel(s string) bool { return len(s) > 0 && len(s) <= 63 }
 
 func appendLabel(dst []byte, s string) []byte {

@@ -23,7 +23,8 @@ const (
 	// synced (SERVFAIL).
 	Unready
 	// Chase is a CNAME chain that leaves the zone: its records are the CNAMEs,
-	// and Answer.Target is to be resolved elsewhere.
+	// and Answer.Target is to be resolved elsewhere. In an external zone it is an
+	// answer that refers to Answer.Hosts.
 	Chase
 )
 
@@ -38,6 +39,9 @@ const TextVersion = "1.1.0"
 type Answer struct {
 	Outcome Outcome
 	Blocked Resource // what Unready waits for
+	// Final says of a NameError that the name is below the name server's of an
+	// external zone: no other plugin is to be asked for it, as CoreDNS has it.
+	Final bool
 
 	state
 
@@ -70,22 +74,25 @@ type state struct {
 	deps  [2]uint64 // hashes whose generations a negative answer depends on
 	stamp uint64    // the sum of their generations before the snapshot was read
 	plain bool      // deps and stamp are all that the answer depends on
+
+	transfer bool // the answer is for a zone transfer
 }
 
 // content is where the records of an Answer come from.
 type content uint8
 
 const (
-	nothing  content = iota
-	hasText          // dns-version
-	hasSOA           // the zone's SOA
-	hasNS            // the zone's name servers
-	hasLocal         // ns.dns
-	hasAddrs         // addresses of svc or its endpoints
-	hasSRV           // SRV of svc or its endpoints
-	hasCNAME         // svc's ExternalName
-	hasPod           // the address in a pod's name
-	hasPTR           // the services that addr belongs to
+	nothing     content = iota
+	hasText             // dns-version
+	hasSOA              // the zone's SOA
+	hasNS               // the zone's name servers
+	hasLocal            // ns.dns
+	hasAddrs            // addresses of svc or its endpoints
+	hasSRV              // SRV of svc or its endpoints
+	hasCNAME            // svc's ExternalName
+	hasPod              // the address in a pod's name
+	hasPTR              // the services that addr belongs to
+	hasExternal         // where svc is reached from outside, or of PTRs the services that are at addr
 )
 
 // Lookup answers a question of class IN for name, uncompressed in wire format,
@@ -103,7 +110,7 @@ func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
 	}
 	a.begin(v, name, q.offset(q.labels-o.labels), qtype)
 	a.resolve(q, o)
-	if a.Outcome == Chase {
+	if a.Outcome == Chase && v.opt.External == nil {
 		a.chase(q, o)
 	}
 	return true
@@ -111,7 +118,7 @@ func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
 
 // begin makes a an answer to nothing but this question.
 func (a *Answer) begin(v *View, name []byte, zoneAt int, qtype uint16) {
-	a.Outcome, a.Blocked = Success, 0
+	a.Outcome, a.Blocked, a.Final = Success, 0, false
 	a.state = state{view: v, name: name, zoneAt: zoneAt, qtype: qtype}
 	a.chain, a.local = a.chain[:0], a.local[:0]
 }
@@ -166,6 +173,10 @@ func (a *Answer) Target() []byte { return a.chain[len(a.chain)-1].target }
 
 // resolve finds what q's name, at or below o, has of a.qtype.
 func (a *Answer) resolve(q *query, o *origin) {
+	if a.view.opt.External != nil {
+		a.resolveExternal(q, o)
+		return
+	}
 	n := q.labels - o.labels
 	p := q.split(n)
 	addr, reverse := q.reverseAddr()
@@ -287,7 +298,7 @@ func (a *Answer) resolveService(p *parts) {
 	a.svc, a.sel = s, p.sel
 	kind := s.obj.Kind
 	if kind == ExternalName {
-		a.resolveExternal()
+		a.resolveExternalName()
 		return
 	}
 	ofEndpoints := kind == Headless || len(p.sel.endpoint) > 0
@@ -326,7 +337,7 @@ func (a *Answer) resolveService(p *parts) {
 	}
 }
 
-func (a *Answer) resolveExternal() {
+func (a *Answer) resolveExternalName() {
 	if !a.sel.all() || a.svc.target == nil {
 		a.Outcome = NameError
 		return
@@ -416,7 +427,8 @@ func (a *Answer) resolvePTR(addr netip.Addr) {
 }
 
 // localRecord is an address of a name server: of the service id, of its
-// endpoint of that label, or without a service of ns.dns. Those of an Answer
+// endpoint of that label, or without a service of ns.dns, in external zones of
+// ns1. Those of an Answer
 // are sorted, by name for NS records and by address for addresses.
 type localRecord struct {
 	label string
@@ -442,7 +454,7 @@ func (a *Answer) resolveLocal(has content) {
 				continue
 			}
 			known = true
-			if s.obj != nil && s.obj.Kind != ExternalName {
+			if s.obj != nil && (s.obj.Kind != ExternalName || a.view.opt.External != nil) {
 				a.addLocal(s)
 			}
 		}
@@ -465,7 +477,7 @@ func (a *Answer) resolveLocal(has content) {
 		return cmp.Or(l.addr.Compare(o.addr), byName(l, o))
 	})
 	a.local = slices.Compact(a.local)
-	any := has == hasNS && len(a.local) > 0
+	any := has == hasNS && (len(a.local) > 0 || a.view.opt.External != nil)
 	for _, l := range a.local {
 		any = any || a.qtype == typeOf(l.addr)
 	}
@@ -473,6 +485,13 @@ func (a *Answer) resolveLocal(has content) {
 }
 
 func (a *Answer) addLocal(s *service) {
+	x := a.view.opt.External
+	if x != nil && !(x.Headless && s.obj.Kind == Headless) {
+		for addr := range s.obj.External.addrs {
+			a.local = append(a.local, localRecord{addr: addr})
+		}
+		return
+	}
 	if s.obj.Kind == ClusterIP {
 		for _, addr := range s.obj.ClusterIPs {
 			a.local = append(a.local, localRecord{id: s.id, addr: addr})
@@ -481,6 +500,10 @@ func (a *Answer) addLocal(s *service) {
 	}
 	for r := range s.endpoints {
 		addr, _ := netip.AddrFromSlice(s.addrAt(r))
-		a.local = append(a.local, localRecord{string(s.appendName(nil, r)), s.id, addr})
+		l := localRecord{addr: addr}
+		if x == nil {
+			l.label, l.id = string(s.appendName(nil, r)), s.id
+		}
+		a.local = append(a.local, l)
 	}
 }

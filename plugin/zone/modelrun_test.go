@@ -38,7 +38,8 @@ var (
 		"_http._tcp.web.a.svc.cluster.local", "10-0-0-1.a.pod.cluster.local", "nope.a.svc.cluster.local", "ns.dns.cluster.local",
 		"sub.x-1.a.svc.cluster.local", "bad..name", "web.a.svc.example.org", "1.0.0.10.in-addr.arpa", "dns-version.cluster.local", ".",
 	}
-	poolPods = []string{"p0", "p1", "p2"}
+	poolHosts = []string{"lb.example.com", "LB.example.com.", "other.example.com", "bad..name"}
+	poolPods  = []string{"p0", "p1", "p2"}
 )
 
 func addrList(texts ...string) (addrs []netip.Addr) {
@@ -291,6 +292,15 @@ func (r *modelRun) object(d *dice, res Resource) (Object, *naiveSlice) {
 			}
 		}
 		s.Ports = slices.Clone(roll(d, poolPorts))
+		var addrs []netip.Addr
+		var hosts []string
+		for range d.n(4) - 1 {
+			addrs = append(addrs, roll(d, poolAddrs))
+			if d.one(2) {
+				hosts = append(hosts, roll(d, poolHosts))
+			}
+		}
+		s.External = NewExternal(addrs, hosts)
 		return s, nil
 	}
 	n := &naiveSlice{Key: Key{roll(d, poolNamespaces), roll(d, []string{"s0", "s1", "s2", "s3", "s4"})}}

@@ -70,7 +70,8 @@ type Service struct {
 	PublishNotReady bool         // spec.publishNotReadyAddresses
 	ClusterIPs      []netip.Addr // in the order of spec.clusterIPs; empty for other kinds
 	Ports           []Port
-	ExternalName    string // spec.externalName as written, for kind ExternalName
+	ExternalName    string    // spec.externalName as written, for kind ExternalName
+	External        *External // where it is reached from outside; nil, as for most, if nowhere
 }
 
 // Port is a port of a Service or EndpointSlice.
@@ -215,7 +216,7 @@ func (n *Namespace) sameRecords(Object) bool { return true }
 func (s *Service) sameRecords(other Object) bool {
 	o := other.(*Service)
 	return s.Kind == o.Kind && s.PublishNotReady == o.PublishNotReady && s.ExternalName == o.ExternalName &&
-		slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.Ports, o.Ports)
+		slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.Ports, o.Ports) && s.External.equal(o.External)
 }
 
 func (s *EndpointSlice) sameRecords(other Object) bool {

@@ -51,7 +51,6 @@ func compileService(id *ident, obj *Service, sliceList []*EndpointSlice) *servic
 	switch obj.Kind {
 	case ExternalName:
 		s.target = wireTarget(obj.ExternalName)
-		return s
 	case ClusterIP:
 		for _, addr := range obj.ClusterIPs {
 			if addr.Is4() {
@@ -328,7 +327,7 @@ func (s *service) sameSlice(a, b *EndpointSlice) bool {
 }
 
 // diffAddrs calls changed for every address that new, but not old, has as a
-// ClusterIP or endpoint, and for every one the other way round. An address that
+// ClusterIP, external address or endpoint, and for every one the other way round. An address that
 // one of them has n times more often is told n times. Either may be nil.
 func diffAddrs(old, new *service, changed func(addr netip.Addr, added bool)) {
 	oldIPs, newIPs := old.clusterIPs(), new.clusterIPs()
@@ -337,6 +336,14 @@ func diffAddrs(old, new *service, changed func(addr netip.Addr, added bool)) {
 			changed(a, false)
 		}
 		for _, a := range newIPs {
+			changed(a, true)
+		}
+	}
+	if from, to := old.external(), new.external(); !from.equal(to) {
+		for a := range from.addrs {
+			changed(a, false)
+		}
+		for a := range to.addrs {
 			changed(a, true)
 		}
 	}

@@ -202,7 +202,7 @@ func TestSizes(t *testing.T) {
 		{"trie leaf", unsafe.Sizeof(leaf[*service]{}), 16},
 		{"service", unsafe.Sizeof(service{}), 144},
 		{"endpointRef", unsafe.Sizeof(endpointRef{}), 8},
-		{"Service", unsafe.Sizeof(Service{}), 112},
+		{"Service", unsafe.Sizeof(Service{}), 120},
 		{"EndpointSlice", unsafe.Sizeof(EndpointSlice{}), 184},
 		{"Endpoints", unsafe.Sizeof(Endpoints{}), 96},
 		{"Port", unsafe.Sizeof(Port{}), 40},

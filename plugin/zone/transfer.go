@@ -15,6 +15,8 @@ import (
 // ones, every endpoint and named port. In a reverse zone it is the names of
 // all addresses. What answers to anything, names of pods and labels that stand
 // for any port, is left out, as are the endpoints of services with ClusterIPs.
+// In an external zone, a service reached at addresses and host names has the
+// addresses alone: no CNAME stands beside other data (RFC 1034 §3.6.2).
 //
 // The Answer is valid until yield returns. Transfer reports false if zone is
 // not exactly one of v's zones, and an error if a resource has not synced.
@@ -77,21 +79,61 @@ func (t *transfer) ask(labels []byte, qtype uint16) bool {
 		return true // too long for a name: nobody can ask for it
 	}
 	t.a.begin(t.view, name, len(labels), qtype)
+	t.a.transfer = true
 	t.a.snap = t.snap
 	t.a.resolve(&t.a.q, t.origin)
 	return t.a.Outcome != Success || t.yield(&t.a)
 }
 
 func (t *transfer) service(s *service) bool {
+	if t.view.opt.External != nil {
+		return t.external(s)
+	}
 	base := s.id.wire
-	if s.obj.Kind == ExternalName {
+	switch s.obj.Kind {
+	case ExternalName:
 		return t.ask(base, dnswire.TypeCNAME)
+	case ClusterIP:
+		return t.askAll(base, addrTypes) && t.ask(base, dnswire.TypeSRV) && t.ports(base, s.obj.Ports, nil)
 	}
-	if !t.ask(base, dnswire.TypeA) || !t.ask(base, dnswire.TypeAAAA) {
+	return t.headless(s, base, addrTypes)
+}
+
+// external is service for an external zone. There, endpoints have SRV records
+// too.
+func (t *transfer) external(s *service) bool {
+	base := s.id.labels()
+	x := s.obj.External
+	switch {
+	case x == nil && s.obj.Kind != Headless:
+		return true
+	case x == nil:
+		return t.headless(s, base, externalTypes)
+	case len(x.v4)+len(x.v6) == 0: // a CNAME, which stands alone
+		return t.ask(base, dnswire.TypeCNAME) && t.ports(base, s.obj.Ports, nil)
+	}
+	return t.askAll(base, externalTypes) && t.ports(base, s.obj.Ports, nil)
+}
+
+var (
+	externalTypes = []uint16{dnswire.TypeA, dnswire.TypeAAAA, dnswire.TypeSRV}
+	addrTypes     = externalTypes[:2]
+)
+
+// askAll is ask for several types.
+func (t *transfer) askAll(labels []byte, qtypes []uint16) bool {
+	for _, qtype := range qtypes {
+		if !t.ask(labels, qtype) {
+			return false
+		}
+	}
+	return true
+}
+
+// headless asks for a headless service, its named ports and its endpoints.
+func (t *transfer) headless(s *service, base []byte, qtypes []uint16) bool {
+	if !t.askAll(base, qtypes) {
 		return false
-	}
-	if s.obj.Kind == ClusterIP {
-		return t.ask(base, dnswire.TypeSRV) && t.ports(base, s.obj.Ports, nil)
 	}
 	var seen []Port
 	for _, slice := range s.slices {
@@ -107,7 +149,7 @@ func (t *transfer) service(s *service) bool {
 			continue
 		}
 		labels[string(label)] = struct{}{}
-		if name := append(label, base...); !t.ask(name, dnswire.TypeA) || !t.ask(name, dnswire.TypeAAAA) {
+		if !t.askAll(append(label, base...), qtypes) {
 			return false
 		}
 	}
@@ -134,6 +176,10 @@ func (t *transfer) ports(base []byte, ports, seen []Port) bool {
 func (t *transfer) addrs(services []*service) {
 	var addrs []netip.Addr
 	for _, s := range services {
+		if t.view.opt.External != nil {
+			addrs = slices.AppendSeq(addrs, s.external().addrs)
+			continue
+		}
 		addrs = append(addrs, s.clusterIPs()...)
 		for ref := range s.endpoints {
 			addr, _ := netip.AddrFromSlice(s.addrAt(ref))

@@ -21,7 +21,8 @@ const (
 
 // Options are what a Corefile stanza says about answering.
 type Options struct {
-	// Zones are the origins, fully qualified. At least one is no reverse zone.
+	// Zones are the origins, fully qualified. At least one is no reverse zone,
+	// unless they are external ones.
 	Zones []string
 	// TTL is the TTL of records, in seconds, and of negative answers.
 	TTL uint32
@@ -39,6 +40,9 @@ type Options struct {
 	// IgnoreEmpty lets ClusterIP services without an endpoint to answer not
 	// exist.
 	IgnoreEmpty bool
+	// External makes the zones external ones, in which Pods and IgnoreEmpty mean
+	// nothing. Nil is a cluster's zones.
+	External *ExternalOptions
 }
 
 // View is an Index seen through one Corefile stanza. It is safe for concurrent
@@ -47,9 +51,14 @@ type View struct {
 	ix      *Index
 	opt     Options
 	origins []*origin           // most labels first
-	primary []byte              // the first that is no reverse zone: where PTRs point
+	primary []byte              // the first that is no reverse zone, or if external the first: where PTRs point
 	shown   map[string]struct{} // opt.Namespaces
 	local   []netip.Addr
+
+	// Labels below every origin: of the name server and, in wire format too,
+	// who to write to.
+	nameServer, hostmaster []byte
+	apex                   []byte // folded label of external zones' name server
 }
 
 // origin is one zone's name.
@@ -61,14 +70,19 @@ type origin struct {
 // NewView returns the view of ix with the given options. An error names the
 // zone that is no domain name.
 func NewView(ix *Index, opt Options) (*View, error) {
-	v := &View{ix: ix, opt: opt}
+	v := &View{ix: ix, opt: opt, nameServer: nsDNS, hostmaster: hostmaster}
+	if opt.External != nil {
+		if err := v.setExternal(opt.External); err != nil {
+			return nil, err
+		}
+	}
 	for _, z := range opt.Zones {
 		wire, err := dnswire.AppendName(nil, strings.ToLower(z))
 		if err != nil {
 			return nil, fmt.Errorf("zone %q: %w", z, err)
 		}
 		v.origins = append(v.origins, &origin{wire, dnswire.CountLabels(wire)})
-		if v.primary == nil && !isReverse(wire) {
+		if v.primary == nil && (opt.External != nil || !isReverse(wire)) {
 			v.primary = wire
 		}
 	}

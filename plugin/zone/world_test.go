@@ -16,14 +16,15 @@ import (
 // parseObject reads an object, one line of a world:
 //
 //	namespace <name>
-//	service   <namespace>/<name> <IPs>|none|headless|headless,publish|external=<name> <ports>
+//	service   <namespace>/<name> <IPs>|none|headless|headless,publish|external=<name> <ports> <outside>
 //	slice     <namespace>/<name> <service> <ports> <endpoint>...
 //	pod       <namespace>/<name> <addresses>
 //
 // IPs, ports and addresses have commas between them; "-" is no ports. A port is
 // <name>:<number>/<protocol>, its number "?" if left open. An endpoint is
 // <address> or <address>=<hostname>, behind a "!" if not ready. "@<number>" at
-// the end is the resourceVersion.
+// the end is the resourceVersion. Outside is "outside=" and the addresses and
+// host names, with commas between them, that it is reached at from outside.
 func parseObject(t testing.TB, line string) Object {
 	t.Helper()
 	f := strings.Fields(line)
@@ -41,6 +42,7 @@ func parseObject(t testing.TB, line string) Object {
 		return &Pod{Key: k, Version: version, Addrs: addrList(strings.Split(f[2], ",")...)}
 	case "service":
 		s := &Service{Key: k, Version: version, Ports: parsePorts(t, f[3:])}
+		s.External = parseExternal(f[len(f)-1])
 		switch kind := f[2]; {
 		case strings.HasPrefix(kind, "headless"):
 			s.Kind, s.PublishNotReady = Headless, kind == "headless,publish"
@@ -72,9 +74,26 @@ func parseObject(t testing.TB, line string) Object {
 	return nil
 }
 
+func parseExternal(field string) *External {
+	list, _ := strings.CutPrefix(field, "outside=")
+	if list == field {
+		return nil
+	}
+	var addrs []netip.Addr
+	var hosts []string
+	for text := range strings.SplitSeq(list, ",") {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			addrs = append(addrs, addr)
+		} else {
+			hosts = append(hosts, text)
+		}
+	}
+	return NewExternal(addrs, hosts)
+}
+
 func parsePorts(t testing.TB, fields []string) (ports []Port) {
 	t.Helper()
-	if len(fields) == 0 || fields[0] == "-" {
+	if len(fields) == 0 || fields[0] == "-" || strings.HasPrefix(fields[0], "outside=") {
 		return nil
 	}
 	for p := range strings.SplitSeq(fields[0], ",") {
