@@ -62,6 +62,7 @@ func (c *converter) service(raw *corev1.Service) *zone.Service {
 	default:
 		s.ClusterIPs = parseAddrs(clusterIPs)
 	}
+	s.External = external(raw)
 	if n := len(raw.Spec.Ports); n > 0 {
 		s.Ports = make([]zone.Port, n)
 	}
@@ -69,6 +70,25 @@ func (c *converter) service(raw *corev1.Service) *zone.Service {
 		s.Ports[i] = zone.Port{Name: c.strings.of(p.Name), Protocol: c.strings.of(string(p.Protocol)), Number: p.Port}
 	}
 	return s
+}
+
+// external returns where a service is reached from outside. An ingress that has
+// both an address and a host name counts as its address.
+func external(raw *corev1.Service) *zone.External {
+	addrs := parseAddrs(raw.Spec.ExternalIPs)
+	var hosts []string
+	for _, ingress := range raw.Status.LoadBalancer.Ingress {
+		text := ingress.IP
+		if text == "" {
+			text = ingress.Hostname
+		}
+		if addr, ok := parseAddr(text); ok {
+			addrs = append(addrs, addr)
+		} else if ingress.IP == "" && text != "" {
+			hosts = append(hosts, text)
+		}
+	}
+	return zone.NewExternal(addrs, hosts)
 }
 
 // endpointSlice returns nil for slices that no service answers with.

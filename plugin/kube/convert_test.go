@@ -95,6 +95,32 @@ func TestConvertService(t *testing.T) {
 	}
 }
 
+func TestConvertExternal(t *testing.T) {
+	for name, test := range map[string]struct {
+		ips   []string
+		lb    []corev1.LoadBalancerIngress
+		addrs []netip.Addr
+		hosts []string
+	}{
+		"neither":     {},
+		"externalIPs": {ips: []string{"192.0.2.1", "2001:DB8:0::1", "192.0.2.256"}, addrs: addrs("192.0.2.1", "2001:db8::1")},
+		"load balancer": {
+			ips: []string{"192.0.2.1"},
+			lb: []corev1.LoadBalancerIngress{{IP: "192.0.2.2"}, {Hostname: "lb.example.com"}, {}, {IP: "::ffff:192.0.2.3", Hostname: "ignored.example.com"},
+				{Hostname: "192.0.2.4"}, {IP: "no address"}},
+			addrs: addrs("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"), hosts: []string{"lb.example.com"},
+		},
+		"load balancer that is at neither": {lb: []corev1.LoadBalancerIngress{{}}},
+	} {
+		raw := &corev1.Service{ObjectMeta: objectMeta("web"), Spec: corev1.ServiceSpec{ExternalIPs: test.ips}}
+		raw.Status.LoadBalancer.Ingress = test.lb
+		got := new(converter).value(raw).(*zone.Service).External
+		if want := zone.NewExternal(test.addrs, test.hosts); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // showEndpoints writes endpoints as "address[=name]".
