@@ -14,31 +14,43 @@ import (
 	"github.com/miekg/dns"
 )
 
-// chase completes an answer whose CNAME chain leaves the zone: its target is
-// looked up through this server, as any client's question would be. It returns
-// nil if that failed, which is a server failure: a bare CNAME would tell the
-// client that the name has no address.
+// chase completes an answer whose CNAME chain leaves the zone. It returns nil if
+// that failed, which is a server failure: a bare CNAME would tell the client
+// that the name has no address.
+func (h *Handler) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
+	reply := h.resolve(ctx, w, r, a.Target(), r.Question[0].Qtype)
+	if reply == nil {
+		return nil
+	}
+	m := message(r, name, a)
+	m.Truncated = reply.Truncated
+	m.Answer = append(m.Answer, reply.Answer...)
+	return m
+}
+
+// resolve looks host, a name in wire format, up through this server, as any
+// client's question would be. It returns nil if that failed; a reply may have no
+// answer.
 //
 // The lookup may come back to us, in another zone or through another plugin,
 // and chase again. Those are counted together with the lookups of CoreDNS's
 // other plugins (dnsserver.LoopKey), so that no circle of names overflows the
 // stack, which would end the process.
-func (h *Handler) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
-	m := message(r, name, a)
-	target := dnswire.NameString(a.Target())
-	key := negativeKey{name: strings.ToLower(target), qtype: r.Question[0].Qtype, target: true}
+func (h *Handler) resolve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, host []byte, qtype uint16) *dns.Msg {
+	target := dnswire.NameString(host)
+	key := negativeKey{name: strings.ToLower(target), qtype: qtype, target: true}
 	if v, ok := h.negatives.get(h.view.Index(), key); ok {
 		if v.rcode == dns.RcodeServerFailure {
 			return nil
 		}
-		return m
+		return new(dns.Msg)
 	}
 	depth, _ := ctx.Value(dnsserver.LoopKey{}).(int)
 	if depth > maxDepth {
 		return nil
 	}
 	ctx = context.WithValue(ctx, dnsserver.LoopKey{}, depth+1)
-	reply, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, target, r.Question[0].Qtype)
+	reply, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, target, qtype)
 	if err != nil || reply == nil || reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError {
 		// That the client gave up, may not ask (acl) or has the query dropped says
 		// nothing of the target.
@@ -50,9 +62,7 @@ func (h *Handler) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n
 	if len(reply.Answer) == 0 && !reply.Truncated {
 		h.negatives.addUntil(key, negative{rcode: reply.Rcode}, time.Now().Add(negativeTTL(reply)))
 	}
-	m.Truncated = reply.Truncated
-	m.Answer = append(m.Answer, reply.Answer...)
-	return m
+	return reply
 }
 
 // maxDepth is how many lookups may nest; the limit of CoreDNS's plugin file.

@@ -26,6 +26,8 @@ type Handler struct {
 	search    []string // the search path of /etc/resolv.conf, for autopath
 	negatives *negatives
 
+	external *Handler // of the stanza k8s_external in the same server block, if there is one
+
 	// Set when the stanza starts up, before the first query, but not before
 	// the first question to Ready: until then starting is true.
 	feed     *kube.Feed
@@ -80,10 +82,13 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 	switch {
 	case !h.view.Lookup(a, name, q.Qtype):
 		return next()
-	case q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR:
+	case (q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR) && h.cfg.view.External == nil:
 		return nil, dns.RcodeRefused, nil // the plugin transfer, in front of us, does those
-	case a.Outcome == zone.NameError && h.cfg.fall.Through(strings.ToLower(q.Name)):
+	case a.Outcome == zone.NameError && !a.Final && h.cfg.fall.Through(strings.ToLower(q.Name)):
 		return next()
+	case a.Outcome == zone.Chase && a.Hosts() != nil:
+		m := h.chaseHosts(ctx, w, r, name, a)
+		return m, dns.RcodeServerFailure, nil
 	case a.Outcome == zone.Chase:
 		m := h.chase(ctx, w, r, name, a)
 		return m, dns.RcodeServerFailure, nil

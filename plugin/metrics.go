@@ -191,6 +191,9 @@ func (feedCollector) Collect(ch chan<- prometheus.Metric) {
 	seen := map[string]bool{} // sources
 	for _, c := range claims.list {
 		negative.Add(c.h.negatives.stats())
+		if c.h.external != nil {
+			negative.Add(c.h.external.negatives.stats())
+		}
 		all := c.h.feed.Status()
 		if len(all) == 0 || seen[all[0].Source] {
 			continue

@@ -17,7 +17,7 @@ import (
 
 // config is what a stanza of the Corefile says.
 type config struct {
-	word           string // the directive as written: clusterdns or kubernetes
+	word           string // the directive as written: clusterdns, kubernetes or k8s_external
 	where          string // file and line of the directive, for errors that show later
 	view           zone.Options
 	feed           kube.Config
@@ -212,23 +212,8 @@ func parse(c *caddy.Controller) (*config, error) {
 		startupTimeout: defaultStartupTimeout,
 		negativeCache:  defaultNegativeCache,
 	}
-	args := c.RemainingArgs()
-	for _, zone := range args {
-		if len(plugin.Host(zone).NormalizeExact()) == 0 { // which would leave it out
-			return nil, c.Errf("zone %q is no domain name and no network", zone)
-		}
-	}
-	cfg.view.Zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
-	if _, err := zone.NewView(zone.NewWriter().Index(), cfg.view); err != nil {
-		return nil, c.Errf("%v", err)
-	}
-	for c.NextBlock() {
-		if err := parseOption(c, cfg); err != nil {
-			return nil, err
-		}
-	}
-	if c.Next() {
-		return nil, c.Errf("a second %s in one server block", c.Val())
+	if err := parseStanza(c, cfg, options); err != nil {
+		return nil, err
 	}
 	f := &cfg.feed
 	if len(cfg.manifests) > 0 && (f.Endpoint != "" || f.Kubeconfig != "" || f.CertFile != "") {
@@ -240,7 +225,30 @@ func parse(c *caddy.Controller) (*config, error) {
 	return cfg, nil
 }
 
-func parseOption(c *caddy.Controller, cfg *config) error {
+// parseStanza reads zones and options of a stanza into cfg.
+func parseStanza(c *caddy.Controller, cfg *config, options []option) error {
+	args := c.RemainingArgs()
+	for _, zone := range args {
+		if len(plugin.Host(zone).NormalizeExact()) == 0 { // which would leave it out
+			return c.Errf("zone %q is no domain name and no network", zone)
+		}
+	}
+	cfg.view.Zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
+	if _, err := zone.NewView(zone.NewWriter().Index(), cfg.view); err != nil {
+		return c.Errf("%v", err)
+	}
+	for c.NextBlock() {
+		if err := parseOption(c, cfg, options); err != nil {
+			return err
+		}
+	}
+	if c.Next() {
+		return c.Errf("a second %s in one server block", c.Val())
+	}
+	return nil
+}
+
+func parseOption(c *caddy.Controller, cfg *config, options []option) error {
 	name := c.Val()
 	args := c.RemainingArgs()
 	for _, o := range options {
@@ -255,11 +263,11 @@ func parseOption(c *caddy.Controller, cfg *config) error {
 		}
 		return nil
 	}
-	return c.Errf("unknown option %q%s", name, suggestion(name))
+	return c.Errf("unknown option %q%s", name, suggestion(name, options))
 }
 
 // suggestion names the option that was probably meant by name.
-func suggestion(name string) string {
+func suggestion(name string, options []option) string {
 	name = strings.ToLower(name)
 	best, distance := "", 1+len(name)/2
 	for _, o := range options {

@@ -191,7 +191,7 @@ func TestOptionNames(t *testing.T) {
 	var got []string
 	for _, o := range options {
 		got = append(got, o.name)
-		if s := suggestion(o.name + "s"); s == "" {
+		if s := suggestion(o.name+"s", options); s == "" {
 			t.Errorf("no suggestion for %ss", o.name)
 		}
 	}

@@ -87,6 +87,11 @@ func (h *Handler) start(local []netip.Addr) (err error) {
 		return err
 	}
 	h.view.SetLocalAddrs(local)
+	if h.external != nil {
+		if err := h.external.follow(h, local); err != nil {
+			return err
+		}
+	}
 	h.starting.Store(false)
 	h.feed.OnProgrammed(observeProgrammed)
 

@@ -29,7 +29,8 @@ import (
 //	pod NAMESPACE/NAME ADDR...
 //
 // PORT is NAME:PROTOCOL:NUMBER, NAME empty for an unnamed one. ENDPOINT is ADDR
-// or HOSTNAME=ADDR, with a ! before it if it is not ready.
+// or HOSTNAME=ADDR, with a ! before it if it is not ready. A service may have
+// outside=ADDR and outside=HOST, where it is reached from outside the cluster.
 type world struct {
 	*zone.Writer
 	version uint64 // resourceVersion of what was last written
@@ -80,7 +81,8 @@ func (w *world) object(t testing.TB, words []string) zone.Object {
 	args := words[2:]
 	var addrs []netip.Addr
 	var ports []zone.Port
-	var rest []string
+	var rest, hosts []string
+	var outside []netip.Addr
 	for _, arg := range args {
 		if addr, err := netip.ParseAddr(arg); err == nil && (kind == "svc" || kind == "pod") {
 			addrs = append(addrs, addr)
@@ -90,20 +92,27 @@ func (w *world) object(t testing.TB, words []string) zone.Object {
 				t.Fatal(err)
 			}
 			ports = append(ports, zone.Port{Name: p[0], Protocol: p[1], Number: int32(n)})
+		} else if text, ok := strings.CutPrefix(arg, "outside="); ok {
+			if addr, err := netip.ParseAddr(text); err == nil {
+				outside = append(outside, addr)
+			} else {
+				hosts = append(hosts, text)
+			}
 		} else {
 			rest = append(rest, arg)
 		}
 	}
+	reached := zone.NewExternal(outside, hosts)
 	switch kind {
 	case "ns":
 		return &zone.Namespace{Name: ns, Version: w.version}
 	case "svc":
-		return &zone.Service{Key: key, Version: w.version, ClusterIPs: addrs, Ports: ports}
+		return &zone.Service{Key: key, Version: w.version, ClusterIPs: addrs, Ports: ports, External: reached}
 	case "headless":
-		return &zone.Service{Key: key, Version: w.version, Kind: zone.Headless, Ports: ports,
+		return &zone.Service{Key: key, Version: w.version, Kind: zone.Headless, Ports: ports, External: reached,
 			PublishNotReady: len(rest) == 1 && rest[0] == "all"}
 	case "external":
-		return &zone.Service{Key: key, Version: w.version, Kind: zone.ExternalName, ExternalName: rest[0]}
+		return &zone.Service{Key: key, Version: w.version, Kind: zone.ExternalName, ExternalName: rest[0], Ports: ports, External: reached}
 	case "pod":
 		return &zone.Pod{Key: key, Version: w.version, Addrs: addrs}
 	case "slice":

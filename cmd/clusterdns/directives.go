@@ -15,7 +15,6 @@ var leftOut = []struct{ name, why string }{
 	{"azure", "needs the Azure SDK"},
 	{"clouddns", "needs the Google Cloud SDK"},
 	{"etcd", "needs the etcd client"},
-	{"k8s_external", "needs the stock kubernetes plugin"},
 	{"nomad", "needs the Nomad client"},
 	{"route53", "needs the AWS SDK"},
 	{"trace", "needs the Datadog and Zipkin tracers"},
@@ -28,6 +27,7 @@ func init() {
 		panic(err)
 	}
 	plugin.Register("kubernetes", clusterdns.Setup)
+	plugin.Register("k8s_external", clusterdns.SetupExternal)
 
 	// A loader runs after -plugins has listed what is linked, and before the
 	// first Corefile is parsed. On a reload it runs again.
