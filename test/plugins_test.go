@@ -59,4 +59,5 @@ func init() {
 		panic(err)
 	}
 	plugin.Register("kubernetes", clusterdns.Setup)
+	plugin.Register("k8s_external", clusterdns.SetupExternal)
 }

@@ -44,15 +44,30 @@ var types = []uint16{
 
 // names are the names and addresses that the world's objects give rise to.
 type names struct {
+	zone  string
 	exist []string
 	addrs []netip.Addr
+	known []ask // where the servers differ, on purpose: asked also in a short run
+}
+
+type ask struct {
+	name  string
+	qtype uint16
+}
+
+// collect returns the names that v is asked about.
+func (v variant) collect(ctx context.Context, client kubernetes.Interface) (*names, error) {
+	if v.external != "" {
+		return collectExternal(ctx, client)
+	}
+	return collect(ctx, client, v.zone)
 }
 
 // collect reads the API server, so that what is asked does not depend on what
 // either server thinks.
 func collect(ctx context.Context, client kubernetes.Interface, zone string) (*names, error) {
 	seen := map[string]bool{}
-	n := &names{}
+	n := &names{zone: zone, known: knownInCluster(zone)}
 	add := func(parts ...string) {
 		name := strings.Join(parts, ".") + "." + zone
 		if zone == "." {
@@ -89,9 +104,12 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 	for _, s := range services.Items {
 		add(s.Name, s.Namespace, "svc")
 		for _, p := range s.Spec.Ports {
-			addPort(add, p.Name, string(p.Protocol), s.Name, s.Namespace)
+			addPort(add, p.Name, string(p.Protocol), s.Name, s.Namespace, "svc")
 		}
 		for _, ip := range s.Spec.ClusterIPs {
+			addr(ip)
+		}
+		for _, ip := range s.Spec.ExternalIPs {
 			addr(ip)
 		}
 		add("_", "_", s.Name, s.Namespace, "svc")
@@ -108,7 +126,7 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 		}
 		for _, p := range s.Ports {
 			if p.Name != nil {
-				addPort(add, *p.Name, string(*p.Protocol), service, s.Namespace)
+				addPort(add, *p.Name, string(*p.Protocol), service, s.Namespace, "svc")
 			}
 		}
 		for _, e := range s.Endpoints {
@@ -152,14 +170,14 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 	return n, nil
 }
 
-func addPort(add func(...string), port, protocol, service, ns string) {
+// addPort adds names of a port of the service whose labels are given.
+func addPort(add func(...string), port, protocol string, service ...string) {
 	protocol = strings.ToLower(protocol)
-	add("_"+port, "_"+protocol, service, ns, "svc")
-	add(port, protocol, service, ns, "svc")
-	add("_", "_"+protocol, service, ns, "svc")
-	add("_"+port, "_", service, ns, "svc")
-	add("_"+port, "_sctp", service, ns, "svc")
-	add("_"+port+"x", "_"+protocol, service, ns, "svc")
+	for _, labels := range [][2]string{
+		{"_" + port, "_" + protocol}, {port, protocol}, {"_", "_" + protocol}, {"_" + port, "_"}, {"_" + port, "_sctp"}, {"_" + port + "x", "_" + protocol},
+	} {
+		add(append(labels[:], service...)...)
+	}
 }
 
 // nearMiss returns names that differ from name by little.
@@ -208,8 +226,20 @@ func opt(size uint16, ttl uint32) *dns.OPT {
 	return &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT, Class: size, Ttl: ttl}}
 }
 
-// questions returns what to ask about names in zone.
-func questions(r *rand.Rand, n *names, zone string) (qs []question) {
+// knownInCluster is what a cluster's zone is asked in any case.
+func knownInCluster(zone string) []ask {
+	below := func(name string) string { return name + "." + strings.TrimPrefix(zone, ".") }
+	return []ask{
+		{below("svc"), dns.TypeTXT}, {below("dns-version"), dns.TypeA}, {below("nS.DnS"), dns.TypeA}, {below("ns.dns"), dns.TypeTXT},
+		{strings.ToUpper(zone), dns.TypeNS}, {"1.0.129.10.in-addr.arpa.", dns.TypeA}, {below("fqdn.data.svc"), dns.TypeA},
+		{"2.6.129.10.in-addr.arpa.", dns.TypePTR}, {below("ext-fail.shop.svc"), dns.TypeA}, {"1.0.129.10.in-addr.arpa.", dns.TypePTR},
+		{"x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
+		{"x.1.0.0.0.4.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
+	}
+}
+
+// questions returns what to ask about names.
+func questions(r *rand.Rand, n *names) (qs []question) {
 	add := func(category, name string, qtype uint16) {
 		if _, ok := dns.IsDomainName(name); !ok {
 			return
@@ -259,24 +289,13 @@ func questions(r *rand.Rand, n *names, zone string) (qs []question) {
 			}
 		}
 	}
-	for _, zone := range []string{zone, "in-addr.arpa.", "ip6.arpa.", "10.in-addr.arpa.", "svc.in-addr.arpa.", "foo.svc.in-addr.arpa.", "other.", "."} {
+	for _, zone := range []string{n.zone, "in-addr.arpa.", "ip6.arpa.", "10.in-addr.arpa.", "svc.in-addr.arpa.", "foo.svc.in-addr.arpa.", "other.", "."} {
 		for _, t := range types {
 			add("apex", zone, t)
 			add("apex", mixCase(r, zone), t)
 		}
 	}
-	// Those where the servers differ, on purpose: also in a short run.
-	below := func(name string) string { return name + "." + strings.TrimPrefix(zone, ".") }
-	for _, q := range []struct {
-		name  string
-		qtype uint16
-	}{
-		{below("svc"), dns.TypeTXT}, {below("dns-version"), dns.TypeA}, {below("nS.DnS"), dns.TypeA}, {below("ns.dns"), dns.TypeTXT},
-		{strings.ToUpper(zone), dns.TypeNS}, {"1.0.129.10.in-addr.arpa.", dns.TypeA}, {below("fqdn.data.svc"), dns.TypeA},
-		{"2.6.129.10.in-addr.arpa.", dns.TypePTR}, {below("ext-fail.shop.svc"), dns.TypeA}, {"1.0.129.10.in-addr.arpa.", dns.TypePTR},
-		{"x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
-		{"x.1.0.0.0.4.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
-	} {
+	for _, q := range n.known {
 		add(known, q.name, q.qtype)
 	}
 	r.Shuffle(len(qs), func(i, j int) { qs[i], qs[j] = qs[j], qs[i] })

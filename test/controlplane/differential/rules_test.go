@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -44,27 +45,38 @@ var rules = []rule{
 			(len(stock.answer) > 0 || stock.err != "") && noName(ours)
 	}},
 	{"fqdn-slices", 1500, func(q question, stock, ours reply) bool {
-		return strings.Contains(strings.ToLower(q.name), "fqdn.data.svc.") && stock.rcode == dns.RcodeSuccess && noName(ours)
+		return (strings.Contains(strings.ToLower(q.name), "fqdn.data.svc.") || strings.HasSuffix(strings.ToLower(q.name), "fqdn.data.example.org.")) && stock.rcode == dns.RcodeSuccess && noName(ours)
 	}},
 	{"unlabelled-slice-ptr", 20, func(q question, stock, ours reply) bool {
 		// Stock answers a name with an empty label, which cannot be packed.
 		return strings.HasPrefix(strings.ToLower(q.name), "2.6.129.10.in-") && stock.err != "" && noName(ours)
 	}},
 	{"failed-chase", 100, func(q question, stock, ours reply) bool {
-		return strings.Contains(strings.ToLower(q.name), "ext-fail.shop.svc.") && len(stock.answer) == 1 && ours.rcode == dns.RcodeServerFailure
+		name := strings.ToLower(q.name)
+		return (strings.Contains(name, "ext-fail.shop.svc.") || strings.HasSuffix(name, "lb-fail.shop.example.org.")) && len(stock.answer) == 1 && ours.rcode == dns.RcodeServerFailure
 	}},
 	{"hidden-ptr", 3000, func(q question, stock, ours reply) bool {
-		target := ""
-		if len(stock.answer) > 0 {
-			target = stock.answer[0]
+		hidden := func(rr string) bool {
+			return !strings.Contains(rr, ".shop.") && !strings.Contains(rr, ".data.") && !strings.Contains(rr, ".default.")
 		}
-		shown := strings.Contains(target, ".shop.svc.") || strings.Contains(target, ".data.svc.") || strings.Contains(target, ".default.svc.")
-		return q.qtype == dns.TypePTR && isReverse(q.name) && target != "" && !shown && noName(ours)
+		shown := slices.DeleteFunc(slices.Clone(stock.answer), hidden)
+		return q.qtype == dns.TypePTR && isReverse(q.name) && len(shown) < len(stock.answer) &&
+			(noName(ours) && len(shown) == 0 || len(shown) > 0 && slices.Equal(ours.answer, shown))
 	}},
 	{"root-zone-ptr", 4000, func(q question, stock, ours reply) bool {
 		// Stock ends the target in two dots, which cannot be packed.
 		return q.qtype == dns.TypePTR && isReverse(q.name) && stock.err != "" && len(ours.answer) > 0
 	}},
+	{"external-cname", 400, func(q question, stock, ours reply) bool {
+		return isExternal(q.name) && q.qtype == dns.TypeCNAME && noData(stock) && len(ours.answer) > 0
+	}},
+	{"external-nowhere", 400, func(q question, stock, ours reply) bool {
+		// Stock's CNAME, and target of SRV records, is the root.
+		return strings.HasSuffix(strings.ToLower(q.name), "lb-nowhere.shop.example.org.") && stock.rcode == dns.RcodeSuccess && noName(ours)
+	}},
+	{"external-ttl", 6000, externalRule("external-ttl")},
+	{"external-twice", 600, externalRule("external-twice")},
+	{"external-spelling", 25000, externalRule("external-spelling")},
 }
 
 // noName is a name error, or where there is fallthrough that of the next

@@ -45,6 +45,12 @@ func (w *world) create(ctx context.Context, services int) error {
 			return err
 		}
 	}
+	if err := w.outside(ctx); err != nil {
+		return err
+	}
+	if err := w.reachSome(ctx, w.rand); err != nil {
+		return err
+	}
 	return w.pods(ctx)
 }
 
@@ -414,6 +420,9 @@ func (w *world) change(ctx context.Context, round int) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := w.reachSome(ctx, w.rand); err != nil {
+		return err
 	}
 	name := fmt.Sprintf("changed-%d", round)
 	if err := w.service(ctx, "shop", name, "Headless", ""); err != nil {
