@@ -164,6 +164,6 @@ func anywhere(corefile string) string {
 			return text
 		}
 		head, options, _ := strings.Cut(strings.TrimSuffix(text, "}"), "{")
-		return head + "{\nendpoint http://127.0.0.1:1\nstartup_timeout 1ms\n" + apiServer.ReplaceAllString(options, "") + "}"
+		return head + " {\nendpoint http://127.0.0.1:1\nstartup_timeout 1ms\n" + apiServer.ReplaceAllString(options, "") + "}"
 	})
 }
