@@ -20,6 +20,12 @@ func (r *modelRun) ask(rng *rand.Rand, likely bool) {
 	zone := pick(rng, view.model.Zones)
 	var name string
 	switch reverse := strings.HasSuffix(zone, "arpa.") || zone == "."; {
+	case view.model.External != nil && (!reverse || rng.IntN(2) == 0):
+		name = r.below(rng) + pick(rng, poolServices) + "." + pick(rng, poolNamespaces) + "."
+		if rng.IntN(8) == 0 {
+			name = pick(rng, []string{"", "dns.", "ns1.dns.", "x.dns.", "x.ns1.dns.", "a.b.c.web.a.", "a.", "nope."})
+		}
+		name += strings.TrimPrefix(zone, ".")
 	case reverse && (likely || rng.IntN(2) == 0):
 		name = reverseOf(pick(rng, slices.Concat(poolAddrs, poolIPs)))
 		if rng.IntN(8) == 0 {
@@ -123,6 +129,12 @@ func (r *modelRun) question(view *modelView, name string, qtype uint16) {
 // observe renders an answer and reads it back.
 func observe(a *Answer, name []byte, qtype uint16) (reply, error) {
 	r := reply{outcome: a.Outcome, blocked: a.Blocked}
+	if a.Outcome == Chase && a.Hosts() != nil {
+		for _, host := range a.Hosts() {
+			r.chase = append(r.chase, dnswire.NameString(host))
+		}
+		a.Outcome = Success // as it is without the host names' addresses
+	}
 	if a.Outcome == Chase {
 		ref := 0
 		var bad error

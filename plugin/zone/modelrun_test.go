@@ -118,22 +118,36 @@ func newModelRun(t testing.TB) *modelRun {
 					case 2:
 						opt.SelectedNamespaces = true
 					}
-					v, err := NewView(r.w.Index(), opt)
-					if err != nil {
-						t.Fatal(err)
-					}
-					local := [][]netip.Addr{nil, addrList("10.0.0.1"), addrList("10.0.0.2", "fd00::1"), addrList("192.0.2.1", "2001:db8::1")}[(i+len(r.views))%4]
-					v.SetLocalAddrs(local)
-					cache, err := NewNegativeCache[modelKey, Outcome](1000)
-					if err != nil {
-						t.Fatal(err)
-					}
-					r.views = append(r.views, modelView{v, &naiveView{opt, local}, cache})
+					r.view(opt, [][]netip.Addr{nil, addrList("10.0.0.1"), addrList("10.0.0.2", "fd00::1"), addrList("192.0.2.1", "2001:db8::1")}[(i+len(r.views))%4])
 				}
 			}
 		}
 	}
+	for i, opt := range []Options{
+		{Zones: []string{"example.org.", "10.in-addr.arpa.", "ip6.arpa."}, External: &ExternalOptions{Apex: "dns"}},
+		{Zones: []string{"example.org.", "in-addr.arpa."}, External: &ExternalOptions{Apex: "dns", Headless: true}},
+		{Zones: []string{"example.org.", "sub.example.org."}, External: &ExternalOptions{Apex: "DNS", Headless: true}, NoEndpoints: true},
+		{Zones: []string{"example.org.", "."}, External: &ExternalOptions{Apex: "dns", Headless: true}, Namespaces: []string{"a", "1st"}},
+		{Zones: []string{"example.org.", "10.in-addr.arpa."}, External: &ExternalOptions{Apex: "dns"}, SelectedNamespaces: true},
+	} {
+		opt.TTL = 400
+		r.view(opt, [][]netip.Addr{nil, addrList("10.0.0.1"), addrList("10.0.0.2", "fd00::1"), addrList("192.0.2.1", "2001:db8::1")}[i%4])
+	}
 	return r
+}
+
+// view adds a view.
+func (r *modelRun) view(opt Options, local []netip.Addr) {
+	v, err := NewView(r.w.Index(), opt)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	v.SetLocalAddrs(local)
+	cache, err := NewNegativeCache[modelKey, Outcome](1000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.views = append(r.views, modelView{v, &naiveView{opt, local}, cache})
 }
 
 // run does what the bytes say, one batch after the other, and asks questions
@@ -212,8 +226,10 @@ func (m *naive) visible() string {
 	}
 	for _, s := range m.services {
 		c := *s
-		c.Version, c.PublishNotReady = 0, false
-		lines = append(lines, fmt.Sprintf("%+v", c))
+		c.Version, c.PublishNotReady, c.External = 0, false, nil
+		if lines = append(lines, fmt.Sprintf("%+v", c)); s.External != nil {
+			lines = append(lines, fmt.Sprintf("%v %+v", s.Key, *s.External))
+		}
 	}
 	for _, s := range m.slices {
 		lines = append(lines, fmt.Sprintf("%v %s %v %v", s.Key, s.service, s.ports, m.endpoints(s)))
