@@ -10,12 +10,13 @@ import (
 // The tables of CoreDNS 1.15.0: plugin/k8s_external/external_test.go, apex_test.go
 // and plugin/kubernetes/external_test.go, whose cases are among them. Different is
 // the owner hostmaster.dns where external_test.go, which does not look at it,
-// writes hostmaster; that svc12's address is asked of upstream is in TestChaseHosts.
+// writes hostmaster. Outside of the zones, where it has no server, nothing exists.
 func TestExternalStock(t *testing.T) {
 	w := newWorld(t, stockOutside)
 	h := externalStanza{zones: []string{"example.com.", "in-addr.arpa."}, headless: true,
 		of: stanza{local: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}}.handler(t, w.Writer)
-	expectOutside(t, h, exampleCom, `
+	s := newServer(t, &outside{replies: map[string]string{"": "NXDOMAIN"}}, h)
+	expectOutside(t, s, exampleCom, `
 		? 4.3.2.1.in-addr.arpa. PTR
 		NOERROR aa rd
 		4.3.2.1.in-addr.arpa. PTR svc1.testns
@@ -83,6 +84,15 @@ func TestExternalStock(t *testing.T) {
 		svc11.testns SRV 0 100 80 svc11.testns
 		;; additional
 		svc11.testns A 2.3.4.5
+		? svc12.testns A
+		NOERROR aa rd
+		svc12.testns CNAME dummy.hostname.
+		? _http._tcp.svc12.testns SRV
+		NOERROR aa rd
+		_http._tcp.svc12.testns SRV 0 100 80 dummy.hostname.
+		? svc12.testns SRV
+		NOERROR aa rd
+		svc12.testns SRV 0 100 80 dummy.hostname.
 		? svc-headless.testns A
 		NOERROR aa rd
 		svc-headless.testns A 1.2.3.4

@@ -45,7 +45,12 @@ var rules = []rule{
 			(len(stock.answer) > 0 || stock.err != "") && noName(ours)
 	}},
 	{"fqdn-slices", 1500, func(q question, stock, ours reply) bool {
-		return (strings.Contains(strings.ToLower(q.name), "fqdn.data.svc.") || strings.HasSuffix(strings.ToLower(q.name), "fqdn.data.example.org.")) && stock.rcode == dns.RcodeSuccess && noName(ours)
+		is := func(name string) bool {
+			name = strings.ToLower(name)
+			return strings.Contains(name, "fqdn.data.svc.") || strings.Contains(name, "fqdn.data.example.org.")
+		}
+		aliased := noData(ours) && slices.ContainsFunc(stock.answer, is) // an ExternalName led there
+		return stock.rcode == dns.RcodeSuccess && (is(q.name) && noName(ours) || aliased)
 	}},
 	{"unlabelled-slice-ptr", 20, func(q question, stock, ours reply) bool {
 		// Stock answers a name with an empty label, which cannot be packed.
