@@ -52,6 +52,8 @@ func SetupExternal(c *caddy.Controller) error {
 		if cluster == nil {
 			return plugin.Error(externalDirective, fmt.Errorf("%s: the server block has neither clusterdns nor kubernetes", cfg.where))
 		}
+		// Here and not in follow: metrics are collected once cluster has its feed.
+		h.negatives = newNegatives(cluster.cfg.negativeCache)
 		cluster.external = h
 		return nil
 	})
@@ -93,7 +95,6 @@ func (h *Handler) follow(cluster *Handler, local []netip.Addr) (err error) {
 		return fmt.Errorf("%s at %s: %w", externalDirective, h.cfg.where, err)
 	}
 	h.view.SetLocalAddrs(local)
-	h.negatives = newNegatives(cluster.cfg.negativeCache)
 	h.starting.Store(false)
 	return nil
 }

@@ -48,7 +48,7 @@ func (s externalStanza) handler(t testing.TB, w *zone.Writer) *Handler {
 	if s.fallthroughTo != nil {
 		cfg.fall.SetZonesFromArgs(s.fallthroughTo)
 	}
-	h := &Handler{Next: s.next, cfg: cfg}
+	h := &Handler{Next: s.next, cfg: cfg, negatives: newNegatives(s.of.negativeCache)}
 	if err := h.follow(s.of.handler(t, w), s.of.local); err != nil {
 		t.Fatal(err)
 	}

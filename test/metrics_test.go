@@ -80,12 +80,15 @@ func TestMetricsAndReadiness(t *testing.T) {
 		s := start(t, fmt.Sprintf(`.:0 {
 			prometheus 127.0.0.1:%d
 			ready 127.0.0.1:%d
+			k8s_external example.org
 			%s cluster.local {
 				manifests %s
 			}
 		}`, metrics, ready, word, dir))
 		s.expect(t, dnstext.Cluster, "web.shop.svc A", "NOERROR aa rd\nweb.shop.svc A 10.96.0.10")
 		s.expect(t, dnstext.Cluster, "nothing.shop.svc A", "NXDOMAIN aa rd soa")
+		s.expect(t, dnstext.Context{Origin: "example.org.", TTL: 5}, "web.shop A",
+			"NXDOMAIN aa rd\n;; authority\n@ SOA ns1.dns hostmaster.dns 0 7200 1800 86400 5")
 		if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%d/ready", ready)); status != http.StatusOK {
 			t.Errorf("ready: %d %s", status, body)
 		}
@@ -95,7 +98,7 @@ func TestMetricsAndReadiness(t *testing.T) {
 			fmt.Sprintf("coredns_clusterdns_objects{resource=\"services\",source=%q} 3", dir),
 			fmt.Sprintf("coredns_clusterdns_synced{resource=\"endpointslices\",source=%q} 1", dir),
 			fmt.Sprintf("coredns_plugin_enabled{name=%q,server=%q,view=\"\",zone=\".\"} 1", word, "dns://:0"),
-			"coredns_clusterdns_negative_cache_entries 1",
+			"coredns_clusterdns_negative_cache_entries 2", // of both stanzas
 		} {
 			if !slices.Contains(lines, want) {
 				t.Errorf("%s: no line %s among\n%s", word, want, strings.Join(slices.DeleteFunc(slices.Clone(lines), func(l string) bool {
