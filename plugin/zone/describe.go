@@ -13,8 +13,8 @@ type Description struct {
 }
 
 // Describe takes name, in wire format, apart. In is false if it is in none of
-// v's zones, or those are external, and valid if no service or pod can have such a name. Whether there
-// is one is not asked.
+// v's zones, or those are external ones, and valid if no service or pod can have
+// such a name. Whether there is one is not asked.
 func (v *View) Describe(name []byte) (d Description, in, valid bool) {
 	var q query
 	if v.opt.External != nil || !q.parse(name) {

@@ -427,9 +427,9 @@ func (a *Answer) resolvePTR(addr netip.Addr) {
 }
 
 // localRecord is an address of a name server: of the service id, of its
-// endpoint of that label, or without a service of ns.dns, in external zones of
-// ns1. Those of an Answer
-// are sorted, by name for NS records and by address for addresses.
+// endpoint of that label, or without a service of ns.dns, as in external zones
+// of ns1. Those of an Answer are sorted, by name for NS records and by address
+// for addresses.
 type localRecord struct {
 	label string
 	id    *ident

@@ -327,8 +327,9 @@ func (s *service) sameSlice(a, b *EndpointSlice) bool {
 }
 
 // diffAddrs calls changed for every address that new, but not old, has as a
-// ClusterIP, external address or endpoint, and for every one the other way round. An address that
-// one of them has n times more often is told n times. Either may be nil.
+// ClusterIP, external address or endpoint, and for every one the other way
+// round. An address that one of them has n times more often is told n times.
+// Either may be nil.
 func diffAddrs(old, new *service, changed func(addr netip.Addr, added bool)) {
 	oldIPs, newIPs := old.clusterIPs(), new.clusterIPs()
 	if !slices.Equal(oldIPs, newIPs) {

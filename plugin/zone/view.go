@@ -55,10 +55,8 @@ type View struct {
 	shown   map[string]struct{} // opt.Namespaces
 	local   []netip.Addr
 
-	// Labels below every origin: of the name server and, in wire format too,
-	// who to write to.
-	nameServer, hostmaster []byte
-	apex                   []byte // folded label of external zones' name server
+	nameServer, hostmaster []byte // the labels of both below every origin
+	apex                   []byte // in external zones: the last of those, folded
 }
 
 // origin is one zone's name.
