@@ -40,6 +40,17 @@ var kinds = []struct {
 	{"pod", "10-1-0-1.shop.pod.cluster.local.", dns.TypeA},
 	{"pod SRV", "10-1-0-1.shop.pod.cluster.local.", dns.TypeSRV},
 	{"mixed case", "wEb.ShOp.SVC.Cluster.LOCAL.", dns.TypeA},
+	{"imported A", "web.shop.svc.set.local.", dns.TypeA},
+	{"imported NODATA", "web.shop.svc.set.local.", dns.TypeAAAA},
+	{"imported NXDOMAIN", "db.shop.svc.set.local.", dns.TypeA},
+	{"imported SRV", "_http._tcp.web.shop.svc.set.local.", dns.TypeSRV},
+	{"imported headless A", "all.shop.svc.set.local.", dns.TypeA},
+	{"imported headless SRV", "_pg._tcp.all.shop.svc.set.local.", dns.TypeSRV},
+	{"imported endpoint", "pod-0.east.all.shop.svc.set.local.", dns.TypeA},
+	{"zonal A", "z1.pin._zone.zoned.shop.svc.cluster.local.", dns.TypeA},
+	{"zonal A, all", "z3.prefer._zone.zoned.shop.svc.cluster.local.", dns.TypeA},
+	{"zonal SRV", "Corp.example.com.prefer._zone.zoned.shop.svc.cluster.local.", dns.TypeSRV},
+	{"zonal NODATA", "z3.pin._zone.zoned.shop.svc.cluster.local.", dns.TypeA},
 }
 
 func worldOfKinds(t testing.TB) *View {
@@ -63,8 +74,15 @@ func worldOfKinds(t testing.TB) *View {
 		slice shop/six-1 six - fd01::7
 		slice shop/named-1 named pg:5432/TCP 10.3.0.1=pod-0 10.3.0.2=pod-1
 		pod shop/p 10.1.0.1
+		service shop/zoned headless
+		slice shop/zoned-1 zoned pg:5432/TCP 10.4.0.1/z1 10.4.0.2/corp.example.com 10.4.0.3/z1 10.4.0.4=h/z2 10.4.0.4/z1
+		import shop/web 10.97.0.1 http:80/TCP
+		import shop/all headless
+		slice shop/all-e -^all@east pg:5432/TCP 10.5.0.1=pod-0 10.5.0.2=pod-1
+		slice shop/all-w -^all@west pg:5432/TCP 10.5.0.1=pod-0 10.6.0.2
 	`)
-	return mustView(t, w, Options{Zones: []string{"cluster.local.", "in-addr.arpa."}, Pods: PodsVerified})
+	return mustView(t, w, Options{Zones: []string{"cluster.local.", "in-addr.arpa.", "set.local."}, Pods: PodsVerified,
+		Multicluster: []string{"set.local."}, Zonal: true})
 }
 
 // replyTo is what a fast path does with one query.

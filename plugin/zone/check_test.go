@@ -18,7 +18,7 @@ func check(w *Writer) error {
 	return errors.Join(
 		checkTrie("namespaces", s.namespaces), checkTrie("services", s.services),
 		checkTrie("reverse", s.reverse), checkTrie("pods", s.pods),
-		checkNamespaces(w, s), checkServices(w, s), checkReverse(s), checkPods(w, s), checkCounts(w, s),
+		checkTrie("imports", s.imports), checkNamespaces(w, s), checkServices(w, s), checkReverse(s), checkPods(w, s), checkCounts(w, s),
 	)
 }
 
@@ -101,46 +101,79 @@ func checkNamespaces(w *Writer, s *snapshot) error {
 }
 
 func checkServices(w *Writer, s *snapshot) error {
-	if s.services.len != len(w.services) {
-		return fmt.Errorf("%d services published, %d known", s.services.len, len(w.services))
-	}
-	attached := 0
-	for k, st := range w.services {
-		attached += len(st.slices)
-		labels := appendLabel(appendLabel(nil, k.Name), k.Namespace)
-		switch found := s.service(labels, hashName(labels)); {
-		case found == nil || found != st.compiled || s.serviceByID(st.id) != found:
-			return fmt.Errorf("service %v is not found", k)
-		case st.id.Key != k || found.id != st.id || len(st.id.solo.ids) != 1 || st.id.solo.ids[0] != st.id:
-			return fmt.Errorf("service %v: another's identity", k)
-		case !bytes.Equal(st.id.wire, append(labels, "\x03svc"...)):
-			return fmt.Errorf("service %v: wire %q", k, st.id.wire)
-		case found.obj != st.obj || st.obj == nil && len(st.slices) == 0:
-			return fmt.Errorf("service %v: object %p published, %p held", k, found.obj, st.obj)
-		case !found.sameRecords(compileService(st.id, st.obj, st.slices)):
-			return fmt.Errorf("service %v is stale", k)
-		}
-		for i, slice := range st.slices {
-			if slice.Namespace != k.Namespace || slice.Service != k.Name || w.held[EndpointSlices][slice.Key] != slice {
-				return fmt.Errorf("service %v: slice %v does not belong", k, slice.Key)
-			}
-			if i > 0 && st.slices[i-1].Name >= slice.Name {
-				return fmt.Errorf("service %v: slices out of order", k)
-			}
-		}
-		if err := checkCompiled(st.compiled); err != nil {
-			return fmt.Errorf("service %v: %w", k, err)
-		}
-	}
+	attached, belong := 0, 0
 	for _, o := range w.held[EndpointSlices] {
-		if slice := o.(*EndpointSlice); !isLabel(slice.Service) || !isLabel(slice.Namespace) {
-			attached++ // belongs nowhere
+		slice := o.(*EndpointSlice)
+		for _, name := range []string{slice.Service, slice.imported().Service} {
+			if isLabel(name) && isLabel(slice.Namespace) {
+				belong++
+			}
 		}
 	}
-	if attached != len(w.held[EndpointSlices]) {
-		return fmt.Errorf("%d slices attached to services, %d held", attached, len(w.held[EndpointSlices]))
+	for _, imported := range []bool{false, true} {
+		n, err := checkJoined(w, s, imported)
+		if err != nil {
+			return err
+		}
+		attached += n
+	}
+	if attached != belong {
+		return fmt.Errorf("%d slices attached to services and imports, %d belong to any", attached, belong)
 	}
 	return nil
+}
+
+// checkJoined checks services, or imports, and returns how many slices are
+// theirs.
+func checkJoined(w *Writer, s *snapshot, imported bool) (attached int, err error) {
+	published, unpublished := s.services, 0
+	if imported {
+		published = s.imports
+	}
+	for k, st := range w.states(imported) {
+		attached += len(st.slices)
+		labels := appendLabel(appendLabel(nil, k.Name), k.Namespace)
+		for i, slice := range st.slices {
+			of := slice.Service
+			if imported {
+				of = slice.imported().Service
+			}
+			if slice.Namespace != k.Namespace || of != k.Name || w.held[EndpointSlices][slice.Key] != slice {
+				return 0, fmt.Errorf("service %v: slice %v does not belong", k, slice.Key)
+			}
+			if i > 0 && st.slices[i-1].Name >= slice.Name {
+				return 0, fmt.Errorf("service %v: slices out of order", k)
+			}
+		}
+		if imported && (w.held[ServiceImports][k] == nil) != (st.obj == nil) {
+			return 0, fmt.Errorf("import %v: object %p", k, st.obj)
+		}
+		if imported && st.obj == nil {
+			if unpublished++; st.compiled != nil || len(st.slices) == 0 {
+				return 0, fmt.Errorf("import %v: compiled without an object, or nothing at all", k)
+			}
+			continue
+		}
+		switch found := serviceOf(&published, labels, hashName(labels)); {
+		case found == nil || found != st.compiled || st.id.imported != imported || !imported && s.serviceByID(st.id) != found:
+			return 0, fmt.Errorf("service %v is not found", k)
+		case st.id.Key != k || found.id != st.id || len(st.id.solo.ids) != 1 || st.id.solo.ids[0] != st.id:
+			return 0, fmt.Errorf("service %v: another's identity", k)
+		case !bytes.Equal(st.id.wire, append(labels, "\x03svc"...)):
+			return 0, fmt.Errorf("service %v: wire %q", k, st.id.wire)
+		case found.obj != st.obj || st.obj == nil && len(st.slices) == 0:
+			return 0, fmt.Errorf("service %v: object %p published, %p held", k, found.obj, st.obj)
+		case !found.sameRecords(compileService(st.id, st.obj, st.slices)):
+			return 0, fmt.Errorf("service %v is stale", k)
+		}
+		if err := checkCompiled(st.compiled); err != nil {
+			return 0, fmt.Errorf("service %v: %w", k, err)
+		}
+	}
+	if known := len(w.states(imported)) - unpublished; published.len != known {
+		return 0, fmt.Errorf("%d services published, %d known", published.len, known)
+	}
+	return attached, nil
 }
 
 // located is an endpoint of a service and where it stands.
@@ -205,7 +238,7 @@ func checkCompiled(s *service) error {
 	names, labels := map[string]int{}, map[string]netip.Addr{}
 	overlap := false
 	for _, e := range s.scan() {
-		if got := s.nameAt(e.ref); got != e.Name || !bytes.Equal(s.addrAt(e.ref), e.Addr.AsSlice()) {
+		if got := s.nameAt(e.ref); got != e.Name || s.zoneAt(e.ref) != e.Zone || !bytes.Equal(s.addrAt(e.ref), e.Addr.AsSlice()) {
 			return fmt.Errorf("endpoint %v is %s %x", e, got, s.addrAt(e.ref))
 		}
 		overlap = overlap || slices.Contains(addrs, e.Addr)
@@ -258,16 +291,28 @@ func checkCompiled(s *service) error {
 func checkPacked(set *addrSet, width int) error {
 	n := len(set.packed) / width
 	switch {
-	case len(set.packed)%width != 0 || set.names != nil && len(set.names) != n:
-		return fmt.Errorf("%d octets of %d and %d names", len(set.packed), width, len(set.names))
-	case cap(set.packed) > cap(append([]byte(nil), set.packed...)) || cap(set.names) > n:
+	case len(set.packed)%width != 0:
+		return fmt.Errorf("%d octets of %d", len(set.packed), width)
+	case cap(set.packed) > cap(append([]byte(nil), set.packed...)):
 		return errors.New("packed with room to grow")
-	case set.names != nil && !slices.ContainsFunc(set.names, func(s string) bool { return s != "" }):
-		return errors.New("names without a name")
+	}
+	if d := set.more; d != nil {
+		switch {
+		case d.names == nil && d.zones == nil:
+			return errors.New("details without any")
+		case d.names != nil && len(d.names) != n || d.zones != nil && len(d.zones) != n:
+			return fmt.Errorf("%d addresses, %d names, %d zones", n, len(d.names), len(d.zones))
+		case cap(d.names) > n || cap(d.zones) > n || cap(d.zoneNames) > len(d.zoneNames):
+			return errors.New("details with room to grow")
+		case d.names != nil && !slices.ContainsFunc(d.names, func(s string) bool { return s != "" }):
+			return errors.New("names without a name")
+		case d.zones != nil && (d.zoneNames[0] != "" || int(slices.Max(d.zones)) != len(d.zoneNames)-1):
+			return fmt.Errorf("zones %v of %q", d.zones, d.zoneNames)
+		}
 	}
 	for i := 1; i < n; i++ {
 		c := bytes.Compare(set.packed[(i-1)*width:i*width], set.packed[i*width:(i+1)*width])
-		if c > 0 || c == 0 && set.name(i-1) > set.name(i) {
+		if c > 0 || c == 0 && set.name(i-1) > set.name(i) || c == 0 && set.name(i-1) == set.name(i) && set.zone(i-1) > set.zone(i) {
 			return fmt.Errorf("not sorted at %d", i)
 		}
 	}

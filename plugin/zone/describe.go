@@ -7,9 +7,13 @@ import "github.com/clusterdns/clusterdns/plugin/dnswire"
 type Description struct {
 	Port, Protocol string // without leading underscores
 	Endpoint       string
+	Cluster        string // of the endpoint, in multi-cluster zones
+	Topology       string // the topology zone of a zonal name
 	Service        string // or a pod's dashed address
 	Namespace      string
 	Kind           string // "svc" or "pod"
+	// Multicluster says that the name is in a multi-cluster zone.
+	Multicluster bool
 }
 
 // Describe takes name, in wire format, apart. In is false if it is in none of
@@ -25,7 +29,8 @@ func (v *View) Describe(name []byte) (d Description, in, valid bool) {
 		return d, false, false
 	}
 	n := q.labels - o.labels
-	p := q.split(n)
+	p := q.split(n, o)
+	d.Multicluster = o.multicluster
 	if p.kind == atNothing {
 		return d, true, false
 	}
@@ -39,6 +44,13 @@ func (v *View) Describe(name []byte) (d Description, in, valid bool) {
 	if n > 2 {
 		d.Service = text(q.label(n - 3))
 	}
-	d.Endpoint, d.Port, d.Protocol = text(p.sel.endpoint), text(p.sel.port), text(p.sel.protocol)
+	switch first, second := text(p.sel.first), text(p.sel.second); p.sel.by {
+	case byPort:
+		d.Port, d.Protocol = first, second
+	case byEndpoint:
+		d.Endpoint, d.Cluster = first, second
+	case byZone, preferZone:
+		d.Topology = first
+	}
 	return d, true, true
 }

@@ -11,7 +11,7 @@ import (
 // ofClusterIP reports whether the answer is about the service itself and its
 // ClusterIPs, not about endpoints.
 func (a *Answer) ofClusterIP() bool {
-	return a.svc.obj.Kind == ClusterIP && len(a.sel.endpoint) == 0
+	return a.svc.obj.Kind == ClusterIP && a.sel.by != byEndpoint
 }
 
 // empty reports whether a walk would find no record.
@@ -132,9 +132,24 @@ func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 	return true
 }
 
-// endpointName returns an endpoint's name. Its label is in a.scratch.
+// endpointName returns an endpoint's name. Its label is in a.scratch, and those
+// of an imported service's, which begin with the cluster's, in a.below.
 func (a *Answer) endpointName(ref endpointRef) dnswire.Name {
-	return dnswire.Name{Label: a.svc.appendName(a.scratch[:0], ref), Labels: a.view.labels(a.svc.id), At: a.zone()}
+	labels := a.view.labels(a.svc.id)
+	if a.svc.id.imported {
+		labels = append(a.svc.appendCluster(a.below[:0], ref), labels...)
+	}
+	return dnswire.Name{Label: a.svc.appendName(a.scratch[:0], ref), Labels: labels, At: a.zone()}
+}
+
+// appendCluster appends the label of an imported endpoint's cluster, with its
+// length octet, if there is one.
+func (s *service) appendCluster(dst []byte, ref endpointRef) []byte {
+	cluster := s.clusterOf(ref.set)
+	if !isLabel(cluster) {
+		return dst
+	}
+	return append(append(dst, byte(len(cluster))), cluster...)
 }
 
 // samePortBefore reports whether a port selected before ports[i] has its number.
@@ -159,19 +174,34 @@ func (a *Answer) anyNumber(ports []Port) bool {
 
 // endpoints yields the endpoints of the service that the selector picks.
 func (a *Answer) endpoints(yield func(endpointRef) bool) {
-	if len(a.sel.endpoint) > 0 {
+	if a.sel.by == byEndpoint {
 		a.eachNamed(yield)
 		return
 	}
 	for ref := range a.svc.endpoints {
-		if _, _, slice := a.svc.set(ref.set); a.sel.numMatching(slice.Ports) > 0 && !yield(ref) {
+		if _, _, slice := a.svc.set(ref.set); a.sel.numMatching(slice.Ports) > 0 && a.inTopology(ref) && !yield(ref) {
 			return
 		}
 	}
 }
 
-// eachNamed yields the endpoints that the label a.sel.endpoint is the name of.
-func (a *Answer) eachNamed(yield func(endpointRef) bool) { a.svc.called(a.sel.endpoint, yield) }
+// inTopology reports whether an endpoint is in the topology zone that is asked
+// for, if one is.
+func (a *Answer) inTopology(ref endpointRef) bool {
+	return !a.sel.byZone() || a.svc.zoneAt(ref) == string(a.sel.first)
+}
+
+// eachNamed yields the endpoints that the selector names, of imported
+// services those in the cluster that it names.
+func (a *Answer) eachNamed(yield func(endpointRef) bool) {
+	if !a.svc.id.imported {
+		a.svc.called(a.sel.first, yield)
+		return
+	}
+	a.svc.called(a.sel.first, func(ref endpointRef) bool {
+		return compareFold(a.svc.clusterOf(ref.set), a.sel.second) != 0 || yield(ref)
+	})
+}
 
 // called yields the endpoints that label is the name of, in any case: one given
 // to them or their dashed address.
@@ -205,10 +235,17 @@ func dashedDiffers(label []byte, addr netip.Addr) bool {
 // countEndpoints returns how many pairs of endpoint and port the selector
 // picks; an endpoint without ports counts as one.
 func (a *Answer) countEndpoints() (n int) {
-	if len(a.sel.endpoint) > 0 {
+	if a.sel.by == byEndpoint {
 		for ref := range a.eachNamed {
 			_, _, slice := a.svc.set(ref.set)
 			n += max(1, len(slice.Ports))
+		}
+		return n
+	}
+	if a.sel.byZone() {
+		for ref := range a.endpoints {
+			_, _, slice := a.svc.set(ref.set)
+			n += a.sel.numMatching(slice.Ports)
 		}
 		return n
 	}
@@ -233,7 +270,7 @@ func (a *Answer) hadAddr(ref endpointRef) bool {
 }
 
 func (a *Answer) picks(o endpointRef) bool {
-	if len(a.sel.endpoint) > 0 {
+	if a.sel.by == byEndpoint {
 		for ref := range a.eachNamed {
 			if ref == o {
 				return true
@@ -242,14 +279,15 @@ func (a *Answer) picks(o endpointRef) bool {
 		return false
 	}
 	_, _, slice := a.svc.set(o.set)
-	return a.sel.numMatching(slice.Ports) > 0
+	return a.sel.numMatching(slice.Ports) > 0 && a.inTopology(o)
 }
 
 // hadTarget reports whether an endpoint before ref, picked too, has its name
 // and, if packed is given, that address, and otherwise a port of that number.
 func (a *Answer) hadTarget(ref endpointRef, packed []byte, number int32) bool {
 	had := func(o endpointRef) bool {
-		if !o.before(ref) || packed != nil && !bytes.Equal(packed, a.svc.addrAt(o)) {
+		if !o.before(ref) || packed != nil && !bytes.Equal(packed, a.svc.addrAt(o)) || !a.inTopology(o) ||
+			a.svc.id.imported && a.svc.clusterOf(o.set) != a.svc.clusterOf(ref.set) {
 			return false
 		}
 		_, _, slice := a.svc.set(o.set)

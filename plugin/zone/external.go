@@ -145,9 +145,12 @@ func (q *query) splitExternal(n int) (p parts) {
 	p.service = q.from(n-2, n)
 	switch n {
 	case 3:
-		p.sel.endpoint = trimUnderscore(q.label(0))
+		p.sel = selector{byEndpoint, trimUnderscore(q.label(0)), nil}
 	case 4:
-		p.sel.port, p.sel.protocol = trimUnderscore(q.label(0)), trimUnderscore(q.label(1))
+		p.sel = selector{byPort, trimUnderscore(q.label(0)), trimUnderscore(q.label(1))}
+	}
+	if len(p.sel.first)+len(p.sel.second) == 0 {
+		p.sel.by = byNothing
 	}
 	return p
 }
@@ -208,7 +211,7 @@ func (a *Answer) resolveExternalPTR(addr netip.Addr) {
 
 func (a *Answer) resolveExternalService(p *parts) {
 	opt := &a.view.opt
-	s := a.snap.service(p.service, a.deps[1])
+	s := serviceOf(&a.snap.services, p.service, a.deps[1])
 	if s == nil || s.obj == nil {
 		a.Outcome = NameError
 		return
@@ -217,9 +220,11 @@ func (a *Answer) resolveExternalService(p *parts) {
 	x := s.obj.External
 	switch {
 	case x != nil:
-		a.sel.endpoint = nil
+		if a.sel.by == byEndpoint {
+			a.sel = selector{}
+		}
 		a.total = x.listed * a.sel.numMatching(s.obj.Ports)
-	case !opt.External.Headless || opt.NoEndpoints || s.obj.Kind != Headless && len(a.sel.endpoint) == 0:
+	case !opt.External.Headless || opt.NoEndpoints || s.obj.Kind != Headless && a.sel.by != byEndpoint:
 	case !a.ready(EndpointSlices):
 		return
 	default:

@@ -2,8 +2,10 @@
 //
 // Vocabulary, smallest to largest:
 //
-//	Object    what Kubernetes says: a Namespace, Service, EndpointSlice or Pod
-//	service   a Service joined with its EndpointSlices and compiled for answering
+//	Object    what Kubernetes says: a Namespace, Service, EndpointSlice, Pod or
+//	          ServiceImport
+//	service   a Service, or an import, joined with its EndpointSlices and compiled
+//	          for answering
 //	snapshot  all services and what else is known at one moment; immutable
 //	Index     the published snapshot
 //	Writer    makes the next snapshot from changed objects and publishes it
@@ -43,8 +45,9 @@ const generationBits = 10
 type snapshot struct {
 	namespaces trie[*Namespace]
 	services   trie[*service]
-	reverse    trie[*owners] // by address
-	pods       trie[*podSet] // by address
+	imports    trie[*service] // of ServiceImports
+	reverse    trie[*owners]  // by address
+	pods       trie[*podSet]  // by address
 	serial     uint32
 	synced     uint8 // bit r: Resource r
 	objects    [numResources]int
@@ -81,7 +84,7 @@ func (ix *Index) ServiceKind(k Key) (Kind, bool) {
 		return 0, false
 	}
 	labels := wire[:len(wire)-len(svcLabel)]
-	s := ix.current.Load().service(labels, hashName(labels))
+	s := serviceOf(&ix.current.Load().services, labels, hashName(labels))
 	if s == nil || s.obj == nil {
 		return 0, false
 	}
@@ -123,10 +126,10 @@ func (s *snapshot) namespace(label []byte, hash uint64) *Namespace {
 	return nil
 }
 
-// service returns the service whose folded labels, its own and its
+// serviceOf returns the service of a trie whose folded labels, its own and its
 // namespace's, are given in wire format, and their hash.
-func (s *snapshot) service(labels []byte, hash uint64) *service {
-	for _, l := range s.services.at(hash) {
+func serviceOf(t *trie[*service], labels []byte, hash uint64) *service {
+	for _, l := range t.at(hash) {
 		if string(labels) == string(l.value.id.labels()) {
 			return l.value
 		}
@@ -178,6 +181,9 @@ type ident struct {
 	wire []byte // folded labels of "<service>.<namespace>.svc", without the root
 	hash uint64 // of labels()
 	solo owners // just this service: the owners of nearly every address
+	// imported says that it is a ServiceImport: the names of its endpoints have
+	// the cluster's label in between.
+	imported bool
 }
 
 const (

@@ -56,7 +56,7 @@ func TestCollidingHashes(t *testing.T) {
 		}
 		for _, name := range []string{"x", "y", "z"} {
 			labels := appendLabel(appendLabel(nil, name), "a")
-			if got := s.service(labels, 77); (got == nil) != (name == "z") || got != nil && got.id.Name != name {
+			if got := serviceOf(&s.services, labels, 77); (got == nil) != (name == "z") || got != nil && got.id.Name != name {
 				t.Errorf("%s: %+v", name, got)
 			}
 		}
@@ -96,7 +96,7 @@ func TestConcurrentReaders(t *testing.T) {
 				v.Lookup(&a, name, dnswire.TypeA)
 				s := a.snap
 				addr, _ := netip.AddrFromSlice(a.svc.v4)
-				if other := s.service(db, hashName(db)); other == nil || string(other.v4) != string(a.svc.v4) || len(s.ownersOf(addr)) != 2 || int32(s.serial-last) < 0 {
+				if other := serviceOf(&s.services, db, hashName(db)); other == nil || string(other.v4) != string(a.svc.v4) || len(s.ownersOf(addr)) != 2 || int32(s.serial-last) < 0 {
 					t.Errorf("torn: %v %+v, serial %d after %d", addr, other, s.serial, last)
 					return
 				}

@@ -51,8 +51,9 @@ type Answer struct {
 	local   []localRecord
 	refs    []endpointRef
 	rec     Record
-	scratch [64]byte // the label of the record being walked
-	packed  [16]byte // its address
+	scratch [64]byte      // the label of the record being walked
+	below   [maxName]byte // the labels behind that one, if the service is imported
+	packed  [16]byte      // its address
 }
 
 // state is what an Answer knows of one question.
@@ -178,14 +179,18 @@ func (a *Answer) resolve(q *query, o *origin) {
 		return
 	}
 	n := q.labels - o.labels
-	p := q.split(n)
+	p := q.split(n, o)
 	addr, reverse := q.reverseAddr()
 	a.depend(&p, addr, reverse)
 	if n == 1 && q.is(0, "\x0bdns-version") { // depends on no resource
 		a.found(hasText, a.qtype == dnswire.TypeTXT)
 		return
 	}
-	if !a.ready(Namespaces) || !a.ready(Services) {
+	services := Services
+	if o.multicluster {
+		services = ServiceImports
+	}
+	if !a.ready(Namespaces) || !a.ready(services) {
 		return
 	}
 	switch {
@@ -215,8 +220,10 @@ func (a *Answer) resolve(q *query, o *origin) {
 		}
 	case p.kind == atPod:
 		a.resolvePod(&p)
+	case o.multicluster:
+		a.resolveService(&p, &a.snap.imports)
 	default:
-		a.resolveService(&p)
+		a.resolveService(&p, &a.snap.services)
 	}
 }
 
@@ -288,9 +295,9 @@ func (a *Answer) found(has content, ofType bool) {
 	}
 }
 
-func (a *Answer) resolveService(p *parts) {
+func (a *Answer) resolveService(p *parts, services *trie[*service]) {
 	opt := &a.view.opt
-	s := a.snap.service(p.service, a.deps[1])
+	s := serviceOf(services, p.service, a.deps[1])
 	if s == nil || s.obj == nil {
 		a.Outcome = NameError
 		return
@@ -301,17 +308,29 @@ func (a *Answer) resolveService(p *parts) {
 		a.resolveExternalName()
 		return
 	}
-	ofEndpoints := kind == Headless || len(p.sel.endpoint) > 0
-	if (ofEndpoints || opt.IgnoreEmpty) && !opt.NoEndpoints && !a.ready(EndpointSlices) {
+	ofEndpoints := kind == Headless || p.sel.by == byEndpoint
+	noEndpoints := opt.NoEndpoints && !s.id.imported
+	if (ofEndpoints || opt.IgnoreEmpty) && !noEndpoints && !a.ready(EndpointSlices) {
 		return
 	}
+	zonal := p.sel.byZone()
 	switch {
-	case kind == ClusterIP && opt.IgnoreEmpty && (opt.NoEndpoints || !s.hasEndpoints()),
-		ofEndpoints && opt.NoEndpoints:
+	case kind == ClusterIP && opt.IgnoreEmpty && (noEndpoints || !s.hasEndpoints()),
+		ofEndpoints && noEndpoints,
+		kind == ClusterIP && zonal,                             // its addresses are in no zone
+		s.id.imported && !ofEndpoints && len(s.obj.Ports) == 0: // as CoreDNS has it
 		a.Outcome = NameError
 		return
 	case ofEndpoints:
 		a.total = a.countEndpoints()
+		if a.total == 0 && p.sel.by == preferZone {
+			a.sel = selector{}
+			a.total = a.countEndpoints()
+		}
+		if a.total == 0 && zonal {
+			a.found(nothing, false) // whatever the zone is called
+			return
+		}
 	default:
 		a.total = a.sel.numMatching(s.obj.Ports) * len(s.obj.ClusterIPs)
 		if len(s.obj.ClusterIPs) == 0 && a.sel.numMatching(s.obj.Ports) > 0 {
@@ -404,6 +423,9 @@ func isCanonical(label []byte, addr netip.Addr) bool {
 // resolvePTR answers for the name of an address. A ClusterIP wins over
 // endpoints.
 func (a *Answer) resolvePTR(addr netip.Addr) {
+	if !a.ready(Services) {
+		return
+	}
 	a.addr = addr
 	for _, id := range a.snap.ownersOf(addr) {
 		if s := a.owned(id); s != nil && s.hasClusterIP(addr) {
@@ -440,6 +462,9 @@ type localRecord struct {
 // or, if there are none, with its own addresses.
 func (a *Answer) resolveLocal(has content) {
 	a.plain = false // it depends on every service with an endpoint here
+	if !a.ready(Services) {
+		return
+	}
 	if !a.view.opt.NoEndpoints && !a.ready(EndpointSlices) {
 		return
 	}

@@ -239,6 +239,180 @@ func TestOptions(t *testing.T) {
 	})
 }
 
+// What CoreDNS's plugin/kubernetes answers in multi-cluster zones (KEP-1645).
+func TestMulticluster(t *testing.T) {
+	w := worldOf(t, `
+		namespace shop
+		namespace test
+		service shop/local 10.96.0.1 http:80/TCP
+		service shop/both headless http:80/TCP
+		import shop/web 10.97.0.10,fd97::10 http:80/TCP,https:443/TCP
+		import shop/db headless pg:5432/TCP
+		import shop/void headless pg:5432/TCP
+		import shop/pending none http:80/TCP
+		import shop/portless 10.97.0.11
+		import shop/lonely 10.97.0.12 http:80/TCP
+		import shop/both headless http:80/TCP
+		import test/web 10.97.0.20 http:80/TCP
+		import gone/web 10.97.0.30 http:80/TCP
+		slice shop/web-e -^web@east http:8080/TCP 10.1.0.1 !10.1.0.2
+		slice shop/db-e -^db@East pg:5432/TCP 10.1.0.5=db-0 10.1.0.6=db-1 !10.1.0.7=db-2
+		slice shop/db-w -^db@west pg:5432/TCP 10.2.0.5=db-0 fd02::5=db-0 10.1.0.6
+		slice shop/db-x -^db@ pg:5432/TCP 10.3.0.5=db-0
+		slice shop/both-1 both^both@east http:80/TCP 10.4.0.1
+		slice shop/stray -^stray@east http:80/TCP 10.5.0.1
+		pod shop/p 10.1.0.1
+	`)
+	zones := []string{"cluster.local.", "set.cluster.local.", "in-addr.arpa."}
+	opt := Options{Zones: zones, Multicluster: zones[1:2], Pods: PodsVerified, Zonal: true}
+	v := mustView(t, w, opt, "192.0.2.53")
+	for what, table := range map[string][]qa{
+		"what is always there": {
+			{"set.cluster.local. A", "NODATA"}, {"svc.set.cluster.local. TXT", "NODATA"}, {"shop.svc.set.cluster.local. A", "NODATA"}, {"nope.svc.set.cluster.local. A", "NXDOMAIN"},
+			{"set.cluster.local. SOA", "set SOA ns.dns.set hostmaster.set 1 7200 1800 86400 5"}, {"dns-version.set.cluster.local. TXT", `dns-version.set 28800 TXT "1.1.0"`},
+			{"set.cluster.local. NS", "set NS ns.dns.set\n+ns.dns.set A 192.0.2.53"}, {"10-1-0-1.shop.pod.set.cluster.local. A", "10-1-0-1.shop.pod.set A 10.1.0.1"},
+		},
+		"what is in one kind of zone is not in the other": {
+			{"local.shop.svc.cluster.local. A", "local.shop.svc A 10.96.0.1"}, {"local.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"web.shop.svc.cluster.local. A", "NXDOMAIN"},
+			{"both.shop.svc.cluster.local. A", "both.shop.svc A 10.4.0.1"}, {"both.shop.svc.set.cluster.local. A", "both.shop.svc.set A 10.4.0.1"},
+			{"10-4-0-1.both.shop.svc.cluster.local. A", "10-4-0-1.both.shop.svc A 10.4.0.1"}, {"10-4-0-1.both.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+			{"10-4-0-1.east.both.shop.svc.set.cluster.local. A", "10-4-0-1.east.both.shop.svc.set A 10.4.0.1"}, {"10-4-0-1.east.both.shop.svc.cluster.local. A", "NXDOMAIN"},
+			{"both.shop.svc.cluster.local. SRV", "both.shop.svc SRV 0 100 80 10-4-0-1.both.shop.svc\n+10-4-0-1.both.shop.svc A 10.4.0.1"},
+		},
+		"a service with addresses": {
+			{"web.shop.svc.set.cluster.local. A", "web.shop.svc.set A 10.97.0.10"}, {"WEB.shop.svc.Set.cluster.local. AAAA", "WEB.shop.svc.Set.cluster.local. AAAA fd97::10"}, {"web.shop.svc.set.cluster.local. MX", "NODATA"},
+			{"_http._tcp.web.shop.svc.set.cluster.local. SRV", "_http._tcp.web.shop.svc.set SRV 0 50 80 web.shop.svc.set\n+web.shop.svc.set A 10.97.0.10\n+web.shop.svc.set AAAA fd97::10"},
+			{"_nope._tcp.web.shop.svc.set.cluster.local. SRV", "NXDOMAIN"}, {"http.tcp.web.shop.svc.set.cluster.local. SRV", "NXDOMAIN"}, // an endpoint http of a cluster tcp
+			{"10-1-0-1.east.web.shop.svc.set.cluster.local. A", "10-1-0-1.east.web.shop.svc.set A 10.1.0.1"}, {"10-1-0-1.web.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+			{"10-1-0-2.east.web.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"east.web.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+			{"pending.shop.svc.set.cluster.local. A", "NODATA"}, {"portless.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"lonely.shop.svc.set.cluster.local. A", "lonely.shop.svc.set A 10.97.0.12"},
+			{"web.gone.svc.set.cluster.local. A", "NXDOMAIN"}, {"a.b.c.web.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+		},
+		"a headless one": {
+			{"db.shop.svc.set.cluster.local. A", "db.shop.svc.set A 10.1.0.5\ndb.shop.svc.set A 10.1.0.6\ndb.shop.svc.set A 10.2.0.5\ndb.shop.svc.set A 10.3.0.5"},
+			{"db.shop.svc.set.cluster.local. AAAA", "db.shop.svc.set AAAA fd02::5"}, {"void.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+			{"db-0.east.db.shop.svc.set.cluster.local. A", "db-0.east.db.shop.svc.set A 10.1.0.5"}, {"DB-0.WEST.db.shop.svc.set.cluster.local. AAAA", "DB-0.WEST.db.shop.svc.set AAAA fd02::5"},
+			{"db-0.db.shop.svc.set.cluster.local. A", "db-0.db.shop.svc.set A 10.3.0.5"}, {"db-1.west.db.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"db-1.east.db.shop.svc.set.cluster.local. TXT", "NODATA"},
+			{"db-0.east.db.shop.svc.set.cluster.local. SRV", "db-0.east.db.shop.svc.set SRV 0 100 5432 db-0.East.db.shop.svc.set\n+db-0.East.db.shop.svc.set A 10.1.0.5"},
+			{"_pg._tcp.db.shop.svc.set.cluster.local. SRV", `
+				_pg._tcp.db.shop.svc.set SRV 0 16 5432 db-0.East.db.shop.svc.set
+				_pg._tcp.db.shop.svc.set SRV 0 16 5432 db-1.East.db.shop.svc.set
+				_pg._tcp.db.shop.svc.set SRV 0 16 5432 db-0.west.db.shop.svc.set
+				_pg._tcp.db.shop.svc.set SRV 0 16 5432 10-1-0-6.west.db.shop.svc.set
+				_pg._tcp.db.shop.svc.set SRV 0 16 5432 db-0.db.shop.svc.set
+				+db-0.East.db.shop.svc.set A 10.1.0.5
+				+db-1.East.db.shop.svc.set A 10.1.0.6
+				+db-0.west.db.shop.svc.set A 10.2.0.5
+				+10-1-0-6.west.db.shop.svc.set A 10.1.0.6
+				+db-0.west.db.shop.svc.set AAAA fd02::5
+				+db-0.db.shop.svc.set A 10.3.0.5`},
+		},
+		"addresses are named in the cluster's zone": {
+			{"10.0.97.10.in-addr.arpa. PTR", "NXDOMAIN"}, {"5.0.1.10.in-addr.arpa. PTR", "NXDOMAIN"}, {"1.0.4.10.in-addr.arpa. PTR", "1.0.4.10.in-addr.arpa. PTR 10-4-0-1.both.shop.svc"},
+		},
+		"not defined there": {{"z.pin._zone.db.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"z.pin._zone.both.shop.svc.cluster.local. A", "NODATA"}},
+	} {
+		t.Run(what, func(t *testing.T) { ask(t, v, table) })
+	}
+	with := func(change func(*Options)) *View {
+		o := opt
+		change(&o)
+		return mustView(t, w, o)
+	}
+	ask(t, with(func(o *Options) { o.NoEndpoints, o.Zonal = true, false }), []qa{ // as in CoreDNS, only of the cluster's own zones
+		{"db-0.east.db.shop.svc.set.cluster.local. A", "db-0.east.db.shop.svc.set A 10.1.0.5"}, {"both.shop.svc.cluster.local. A", "NXDOMAIN"},
+	})
+	ask(t, with(func(o *Options) { o.IgnoreEmpty = true }), []qa{
+		{"lonely.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"web.shop.svc.set.cluster.local. A", "web.shop.svc.set A 10.97.0.10"},
+	})
+	ask(t, with(func(o *Options) { o.Namespaces = []string{"test"} }), []qa{
+		{"web.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"web.test.svc.set.cluster.local. A", "web.test.svc.set A 10.97.0.20"},
+	})
+}
+
+// The rows of CoreDNS's plugin/kubernetes zonal_test.go, and some more.
+func TestZonal(t *testing.T) {
+	w := worldOf(t, `
+		namespace testns
+		namespace hidden
+		service testns/hdls headless http:80/TCP
+		service testns/clstr 10.0.0.10 http:80/TCP
+		service testns/ext external=example.org
+		service testns/none headless
+		service testns/over headless
+		service hidden/hdls headless
+		slice testns/hdls-1 hdls http:80/TCP 172.0.0.1/us-west-2a 172.0.0.2/us-west-2b 172.0.0.3/us-west-2b 172.0.0.4
+		slice testns/hdls-2 hdls http:80/TCP fd00::1=six/us-west-2a !172.0.0.9/us-west-2a 172.0.0.5/corp.example.com
+		slice testns/clstr-1 clstr http:80/TCP 172.0.1.1/us-west-2a
+		slice testns/over-1 over a:1/TCP,b:1/UDP 172.0.2.1/z1 172.0.2.1=h/z2 172.0.2.2=h/z1
+		slice testns/over-2 over a:1/TCP 172.0.2.1/z1 172.0.2.1/z2
+		slice hidden/hdls-1 hdls http:80/TCP 172.0.3.1/us-west-2a
+	`)
+	v := mustView(t, w, Options{Zonal: true, Namespaces: []string{"testns"}})
+	all := func(name string) (records string) {
+		for i := range 5 {
+			records += fmt.Sprintf("%s A 172.0.0.%d\n", name, i+1)
+		}
+		return records
+	}
+	ask(t, v, []qa{
+		{"us-west-2a.pin._zone.hdls.testns.svc.cluster.local. A", "us-west-2a.pin._zone.hdls.testns.svc A 172.0.0.1"},
+		{"us-west-2a.pin._zone.hdls.testns.svc.cluster.local. AAAA", "us-west-2a.pin._zone.hdls.testns.svc AAAA fd00::1"},
+		{"US-west-2B.Pin._ZONE.hdls.testns.svc.cluster.local. A", "US-west-2B.Pin._ZONE.hdls.testns.svc A 172.0.0.2\nUS-west-2B.Pin._ZONE.hdls.testns.svc A 172.0.0.3"},
+		{"us-west-2b.pin._zone.hdls.testns.svc.cluster.local. AAAA", "NODATA"}, {"us-west-2c.pin._zone.hdls.testns.svc.cluster.local. A", "NODATA"},
+		{"us-west-2a.prefer._zone.hdls.testns.svc.cluster.local. A", "us-west-2a.prefer._zone.hdls.testns.svc A 172.0.0.1"},
+		// The zone has endpoints, if of the other family: nothing else is preferred.
+		{"us-west-2b.prefer._zone.hdls.testns.svc.cluster.local. AAAA", "NODATA"},
+		{"us-west-2c.prefer._zone.hdls.testns.svc.cluster.local. A", all("us-west-2c.prefer._zone.hdls.testns.svc")},
+		{"corp.Example.com.pin._zone.hdls.testns.svc.cluster.local. A", "corp.Example.com.pin._zone.hdls.testns.svc A 172.0.0.5"},
+		{"example.com.pin._zone.hdls.testns.svc.cluster.local. A", "NODATA"}, {`corp\.example.com.pin._zone.hdls.testns.svc.cluster.local. A`, "NODATA"},
+		{"us-west-2a.pin._zone.ghost.testns.svc.cluster.local. A", "NXDOMAIN"}, {"us-west-2a.florp._zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}, {"us-west-2a.pin.zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"},
+		{"us-west-2a.pin._zone.clstr.testns.svc.cluster.local. A", "NXDOMAIN"}, {"us-west-2a.pin._zone.ext.testns.svc.cluster.local. A", "NXDOMAIN"},
+		{"us-west-2a.prefer._zone.clstr.testns.svc.cluster.local. SRV", "NXDOMAIN"}, {"us-west-2a.pin._zone.hdls.hidden.svc.cluster.local. A", "NXDOMAIN"},
+		{"us-west-2a.pin._zone.hdls.testns.pod.cluster.local. A", "NXDOMAIN"},
+		{"us-west-2c.pin._zone.hdls.testns.svc.cluster.local. TXT", "NODATA"}, {"us-west-2a.pin._zone.hdls.testns.svc.cluster.local. HTTPS", "NODATA"}, {"us-west-2c.prefer._zone.hdls.testns.svc.cluster.local. TXT", "NODATA"},
+		{"z.pin._zone.none.testns.svc.cluster.local. A", "NODATA"}, {"z.prefer._zone.none.testns.svc.cluster.local. A", "NODATA"}, {"none.testns.svc.cluster.local. A", "NXDOMAIN"},
+		{"us-west-2b.pin._zone.hdls.testns.svc.cluster.local. SRV", `
+			us-west-2b.pin._zone.hdls.testns.svc SRV 0 50 80 172-0-0-2.hdls.testns.svc
+			us-west-2b.pin._zone.hdls.testns.svc SRV 0 50 80 172-0-0-3.hdls.testns.svc
+			+172-0-0-2.hdls.testns.svc A 172.0.0.2
+			+172-0-0-3.hdls.testns.svc A 172.0.0.3`},
+		{"us-west-2c.prefer._zone.hdls.testns.svc.cluster.local. SRV", `
+			us-west-2c.prefer._zone.hdls.testns.svc SRV 0 16 80 172-0-0-1.hdls.testns.svc
+			us-west-2c.prefer._zone.hdls.testns.svc SRV 0 16 80 172-0-0-2.hdls.testns.svc
+			us-west-2c.prefer._zone.hdls.testns.svc SRV 0 16 80 172-0-0-3.hdls.testns.svc
+			us-west-2c.prefer._zone.hdls.testns.svc SRV 0 16 80 172-0-0-4.hdls.testns.svc
+			us-west-2c.prefer._zone.hdls.testns.svc SRV 0 16 80 172-0-0-5.hdls.testns.svc
+			us-west-2c.prefer._zone.hdls.testns.svc SRV 0 16 80 six.hdls.testns.svc
+			+172-0-0-1.hdls.testns.svc A 172.0.0.1
+			+172-0-0-2.hdls.testns.svc A 172.0.0.2
+			+172-0-0-3.hdls.testns.svc A 172.0.0.3
+			+172-0-0-4.hdls.testns.svc A 172.0.0.4
+			+172-0-0-5.hdls.testns.svc A 172.0.0.5
+			+six.hdls.testns.svc AAAA fd00::1`},
+		// One address in several zones, under several names, in two slices:
+		// six pairs of endpoint and port in z1 and z2 each have 100/5 and 100/3.
+		{"z1.pin._zone.over.testns.svc.cluster.local. A", "z1.pin._zone.over.testns.svc A 172.0.2.1\nz1.pin._zone.over.testns.svc A 172.0.2.2"},
+		{"z2.pin._zone.over.testns.svc.cluster.local. A", "z2.pin._zone.over.testns.svc A 172.0.2.1"},
+		{"z1.pin._zone.over.testns.svc.cluster.local. SRV", `
+			z1.pin._zone.over.testns.svc SRV 0 20 1 172-0-2-1.over.testns.svc
+			z1.pin._zone.over.testns.svc SRV 0 20 1 h.over.testns.svc
+			+172-0-2-1.over.testns.svc A 172.0.2.1
+			+h.over.testns.svc A 172.0.2.2`},
+		{"z2.pin._zone.over.testns.svc.cluster.local. SRV", `
+			z2.pin._zone.over.testns.svc SRV 0 33 1 h.over.testns.svc
+			z2.pin._zone.over.testns.svc SRV 0 33 1 172-0-2-1.over.testns.svc
+			+172-0-2-1.over.testns.svc A 172.0.2.1
+			+h.over.testns.svc A 172.0.2.1`},
+	})
+	ask(t, mustView(t, w, Options{}), []qa{{"us-west-2a.pin._zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}})
+	serial := w.Index().Serial()
+	set(t, w, "slice testns/clstr-1 clstr http:80/TCP 172.0.1.1/us-west-2b @9")
+	if w.Index().Serial() == serial {
+		t.Error("a change of zone does not move the serial")
+	}
+}
+
 // Names as long as they can be.
 func TestLongNames(t *testing.T) {
 	svc, ns, port := strings.Repeat("s", 63), strings.Repeat("n", 63), strings.Repeat("p", 15)
@@ -335,6 +509,25 @@ func TestUnready(t *testing.T) {
 	if !w.Index().Synced(v.Needs()...) {
 		t.Error("not synced")
 	}
+	// Multi-cluster zones have a resource of their own, and wait for no other's.
+	mc := mustView(t, w, Options{Zones: append(zones, "set.local."), Multicluster: []string{"set.local."}}, "192.0.2.53")
+	const imports = "SERVFAIL serviceimports"
+	ask(t, mc, []qa{
+		{"set.local. SOA", imports}, {"web.shop.svc.set.local. A", imports}, {"shop.svc.set.local. A", imports}, {"dns-version.set.local. A", "NODATA"},
+		{"web.shop.svc.cluster.local. A", web}, {"1.0.1.10.in-addr.arpa. PTR", "1.0.1.10.in-addr.arpa. PTR 10-1-0-1.web.shop.svc"},
+	})
+	if _, err := mc.Transfer("set.local.", func(*Answer) bool { return true }); err == nil || !strings.Contains(err.Error(), "serviceimports have not synced") {
+		t.Error(err)
+	}
+	if _, err := mc.Transfer("cluster.local.", func(*Answer) bool { return true }); err != nil {
+		t.Error(err)
+	}
+	other := NewWriter()
+	replaceAll(t, other, "namespace shop\nimport shop/web 10.97.0.1 http:80/TCP\nimport shop/db headless", Namespaces, ServiceImports)
+	ask(t, mustView(t, other, Options{Zones: []string{"cluster.local.", "set.local."}, Multicluster: []string{"set.local."}}, "192.0.2.53"), []qa{
+		{"web.shop.svc.set.local. A", "web.shop.svc.set.local. A 10.97.0.1"}, {"db.shop.svc.set.local. A", eps}, {"nope.shop.svc.set.local. A", "NXDOMAIN"},
+		{"ns.dns.set.local. A", svc}, {"cluster.local. A", svc},
+	})
 	// What once was synced stays so, however little there is.
 	replaceAll(t, w, "", Namespaces, Services, EndpointSlices, Pods)
 	ask(t, v, []qa{{"web.shop.svc.cluster.local. A", "NXDOMAIN"}, {"cluster.local. A", "NODATA"}})

@@ -21,6 +21,7 @@ type naive struct {
 	services   map[Key]*Service
 	slices     map[Key]*naiveSlice
 	pods       map[Key]*Pod
+	imports    map[Key]*ServiceImport
 	synced     [numResources]bool
 	serial     uint32 // not the model's to say
 }
@@ -29,12 +30,13 @@ type naive struct {
 type naiveSlice struct {
 	Key
 	service         string
+	imported        *Imported
 	ports           []Port
 	ready, notReady []Endpoint
 }
 
 func newNaive() *naive {
-	return &naive{namespaces: map[string]bool{}, services: map[Key]*Service{}, slices: map[Key]*naiveSlice{}, pods: map[Key]*Pod{}}
+	return &naive{namespaces: map[string]bool{}, services: map[Key]*Service{}, slices: map[Key]*naiveSlice{}, pods: map[Key]*Pod{}, imports: map[Key]*ServiceImport{}}
 }
 
 // reply is what a question is answered with. Records are as miekg/dns prints
@@ -102,7 +104,9 @@ func (a *asking) reply() reply {
 		}
 	case !a.synced[Namespaces]:
 		st = status{Unready, Namespaces}
-	case !a.synced[Services]:
+	case a.multicluster() && !a.synced[ServiceImports]:
+		st = status{Unready, ServiceImports}
+	case !a.multicluster() && !a.synced[Services]:
 		st = status{Unready, Services}
 	case len(below) == 0 && a.qtype == dns.TypeNS:
 		st = a.ns(&r)
@@ -174,6 +178,11 @@ func (a *asking) soa() []string {
 		a.join("ns.dns"), a.join("hostmaster"), a.serial, a.TTL))}
 }
 
+// multicluster reports whether the zone has the services of several clusters.
+func (a *asking) multicluster() bool {
+	return slices.ContainsFunc(a.Multicluster, func(mz string) bool { return dns.IsSubDomain(mz, a.zone) })
+}
+
 // below returns the labels in front of the zone, in lower case.
 func (a *asking) below() []string {
 	labels := dns.SplitDomainName(strings.ToLower(a.name))
@@ -240,6 +249,9 @@ func (a *asking) needs(r Resource) (status, bool) {
 }
 
 func (a *asking) ptr(r *reply) status {
+	if st, ok := a.needs(Services); !ok {
+		return st
+	}
 	ip := a.reverse()
 	var targets []string
 	for _, s := range a.services {
@@ -253,7 +265,7 @@ func (a *asking) ptr(r *reply) status {
 		}
 		for _, s := range a.slices {
 			for _, e := range a.endpoints(s) {
-				if !a.NoEndpoints && !a.hidden(s.Namespace) && e.Addr.String() == ip {
+				if s.service != "" && !a.NoEndpoints && !a.hidden(s.Namespace) && e.Addr.String() == ip {
 					targets = append(targets, hostname(e)+"."+s.service+"."+s.Namespace)
 				}
 			}
@@ -274,13 +286,16 @@ func (a *asking) ptr(r *reply) status {
 
 // server returns name and address of the zone's servers.
 func (a *asking) server() (list [][2]string, st status) {
+	if st, ok := a.needs(Services); !ok {
+		return nil, st
+	}
 	if st, ok := a.needs(EndpointSlices); !ok {
 		return nil, st
 	}
 	found := false
 	for _, local := range a.local {
 		for _, s := range a.slices {
-			if a.NoEndpoints || a.hidden(s.Namespace) || !slices.ContainsFunc(a.endpoints(s), func(e Endpoint) bool { return e.Addr == local }) {
+			if s.service == "" || a.NoEndpoints || a.hidden(s.Namespace) || !slices.ContainsFunc(a.endpoints(s), func(e Endpoint) bool { return e.Addr == local }) {
 				continue
 			}
 			found = true
@@ -404,7 +419,8 @@ func (a *asking) items() ([]item, status) {
 	if n == 0 || n == 1 && (below[0] == "svc" || below[0] == "pod") {
 		return nil, status{}
 	}
-	if root := below[n-1]; n == 1 || n > 5 || root != "svc" && root != "pod" || dnsutil.IsReverse(strings.ToLower(a.name)) > 0 {
+	zonal := n > 5 && a.Zonal && !a.multicluster() && below[n-1] == "svc" && below[n-4] == "_zone" && (below[n-5] == "pin" || below[n-5] == "prefer")
+	if root := below[n-1]; n == 1 || n > 5 && !zonal || root != "svc" && root != "pod" || dnsutil.IsReverse(strings.ToLower(a.name)) > 0 {
 		return nil, nothing
 	}
 	ns := below[n-2]
@@ -422,18 +438,95 @@ func (a *asking) items() ([]item, status) {
 	case n == 2:
 		return nil, status{}
 	}
-	var endpoint, port, protocol string
-	switch n {
-	case 4:
-		endpoint = below[0]
-	case 5:
-		port, protocol = strings.TrimPrefix(below[0], "_"), strings.TrimPrefix(below[1], "_")
+	var r recordRequest
+	switch {
+	case zonal:
+		r.zone, r.prefer = strings.Join(below[:n-5], "."), below[n-5] == "prefer"
+	case n == 4:
+		r.endpoint = below[0]
+	case n == 5 && a.multicluster() && below[0][0] != '_' && below[1][0] != '_':
+		r.endpoint, r.cluster = below[0], below[1]
+	case n == 5:
+		r.port, r.protocol = strings.TrimPrefix(below[0], "_"), strings.TrimPrefix(below[1], "_")
 	}
-	svc := a.services[Key{ns, below[n-3]}]
-	if svc == nil {
+	if a.multicluster() {
+		if svc := a.imports[Key{ns, below[n-3]}]; svc != nil {
+			return a.importItems(svc, r)
+		}
 		return nil, nothing
 	}
-	return a.serviceItems(svc, endpoint, port, protocol)
+	if svc := a.services[Key{ns, below[n-3]}]; svc != nil {
+		return a.serviceItems(svc, r)
+	}
+	return nil, nothing
+}
+
+// recordRequest is CoreDNS's.
+type recordRequest struct {
+	endpoint, cluster, port, protocol, zone string
+	prefer                                  bool
+}
+
+func (r *recordRequest) matches(p Port) bool {
+	return (r.port == "" || strings.EqualFold(p.Name, r.port)) && (r.protocol == "" || strings.EqualFold(p.Protocol, r.protocol))
+}
+
+// orNone is the port that CoreDNS puts in where there is none.
+func orNone(ports []Port) []Port {
+	if len(ports) == 0 {
+		return []Port{{Number: -1}}
+	}
+	return ports
+}
+
+// importItems is Kubernetes.findMultiClusterServices, but that an endpoint of
+// no cluster has a name that can be asked for.
+func (a *asking) importItems(svc *ServiceImport, r recordRequest) (items []item, st status) {
+	name := svc.Name + "." + svc.Namespace + ".svc"
+	st.outcome = NameError
+	ofEndpoints := svc.Kind == Headless || r.endpoint != ""
+	if ofEndpoints || a.IgnoreEmpty {
+		if !a.synced[EndpointSlices] {
+			return nil, status{Unready, EndpointSlices}
+		}
+	}
+	count := 0
+	for _, s := range a.slices {
+		if s.imported == nil || s.Namespace != svc.Namespace || s.imported.Service != svc.Name {
+			continue
+		}
+		for _, e := range s.ready {
+			count++
+			if r.endpoint != "" && (!strings.EqualFold(r.endpoint, hostname(e)) || !strings.EqualFold(r.cluster, s.imported.Cluster)) {
+				continue
+			}
+			target := hostname(e) + "." + name
+			if s.imported.Cluster != "" {
+				target = hostname(e) + "." + s.imported.Cluster + "." + name
+			}
+			for _, p := range orNone(s.ports) {
+				if ofEndpoints && r.matches(p) {
+					st.outcome = Success
+					items = append(items, item{e.Addr.String(), int(p.Number), a.join(target)})
+				}
+			}
+		}
+	}
+	if a.IgnoreEmpty && svc.Kind == ClusterIP && count == 0 {
+		return nil, status{outcome: NameError}
+	}
+	if ofEndpoints {
+		return items, st
+	}
+	for _, p := range svc.Ports {
+		if r.matches(p) {
+			st.outcome = Success
+			for _, ip := range svc.ClusterIPs {
+				items = append(items, item{ip.String(), int(p.Number), a.join(name)})
+			}
+		}
+	}
+	return items, st
 }
 
 func (a *asking) podItems(ns, label string) (items []item, st status) {
@@ -462,11 +555,11 @@ func (a *asking) podItems(ns, label string) (items []item, st status) {
 }
 
 // serviceItems is Kubernetes.findServices.
-func (a *asking) serviceItems(svc *Service, endpoint, port, protocol string) (items []item, st status) {
+func (a *asking) serviceItems(svc *Service, r recordRequest) (items []item, st status) {
 	nothing := status{outcome: NameError}
 	name := svc.Name + "." + svc.Namespace + ".svc"
 	if svc.Kind == ExternalName {
-		if endpoint != "" || port != "" || protocol != "" || net.ParseIP(svc.ExternalName) != nil {
+		if r != (recordRequest{}) || net.ParseIP(svc.ExternalName) != nil {
 			return nil, nothing
 		}
 		if _, err := dns.PackDomainName(dns.Fqdn(svc.ExternalName), make([]byte, 255), 0, nil, false); err != nil {
@@ -486,19 +579,13 @@ func (a *asking) serviceItems(svc *Service, endpoint, port, protocol string) (it
 			return nil, nothing
 		}
 	}
-	matches := func(p Port) bool {
-		return (port == "" || strings.EqualFold(p.Name, port)) && (protocol == "" || strings.EqualFold(p.Protocol, protocol))
-	}
-	orNone := func(ports []Port) []Port {
-		if len(ports) == 0 {
-			return []Port{{Number: -1}}
-		}
-		return ports
-	}
 	st = nothing
-	if svc.Kind == ClusterIP && endpoint == "" {
+	if svc.Kind == ClusterIP && r.zone != "" {
+		return nil, nothing
+	}
+	if svc.Kind == ClusterIP && r.endpoint == "" {
 		for _, p := range orNone(svc.Ports) {
-			if !matches(p) {
+			if !r.matches(p) {
 				continue
 			}
 			st.outcome = Success
@@ -511,18 +598,24 @@ func (a *asking) serviceItems(svc *Service, endpoint, port, protocol string) (it
 	if st, ok := a.needs(EndpointSlices); !ok {
 		return nil, st
 	}
+	if r.zone != "" {
+		st.outcome = Success
+	}
 	for _, s := range a.slicesOf(svc.Key) {
 		for _, e := range a.endpoints(s) {
-			if a.NoEndpoints || endpoint != "" && !strings.EqualFold(endpoint, hostname(e)) {
+			if a.NoEndpoints || r.endpoint != "" && !strings.EqualFold(r.endpoint, hostname(e)) || r.zone != "" && r.zone != e.Zone {
 				continue
 			}
 			for _, p := range orNone(s.ports) {
-				if matches(p) {
+				if r.matches(p) {
 					st.outcome = Success
 					items = append(items, item{e.Addr.String(), int(p.Number), a.join(hostname(e) + "." + name)})
 				}
 			}
 		}
+	}
+	if len(items) == 0 && r.prefer {
+		items, _ = a.serviceItems(svc, recordRequest{})
 	}
 	return items, st
 }

@@ -60,7 +60,11 @@ func (r *modelRun) ask(rng *rand.Rand, likely bool) {
 
 // below returns what may stand in front of a service's name.
 func (r *modelRun) below(rng *rand.Rand) string {
-	switch rng.IntN(4) {
+	switch rng.IntN(6) {
+	case 3:
+		return pick(rng, []string{"z1.", "z2.", "z3.", "corp.Example.com.", "com.", ""}) + pick(rng, []string{"pin", "prefer", "pin", "Prefer", "both"}) + "." + pick(rng, []string{"_zone", "_zone", "_Zone", "zone"}) + "."
+	case 4:
+		return pick(rng, []string{hostname(Endpoint{Addr: pick(rng, poolAddrs)}), pick(rng, poolHostnames[4:])}) + "." + pick(rng, append(poolClusters[1:], "nope", "c2")) + "."
 	case 0:
 		return hostname(Endpoint{Addr: pick(rng, poolAddrs)}) + "."
 	case 1:
@@ -198,7 +202,7 @@ func TestModelKnowsCoreDNS(t *testing.T) {
 	m.namespaces["a"] = true
 	m.services[Key{"a", "web"}] = &Service{Key: Key{"a", "web"}, Kind: Headless}
 	m.slices[Key{"a", "s"}] = &naiveSlice{Key: Key{"a", "s"}, service: "web",
-		ports: []Port{{"http", "TCP", 80}, {"x", "TCP", 80}}, ready: []Endpoint{{Addr: netip.MustParseAddr("10.0.0.1")}, {netip.MustParseAddr("fd00:1::"), ""}, {netip.MustParseAddr("10.0.0.2"), "h"}}}
+		ports: []Port{{"http", "TCP", 80}, {"x", "TCP", 80}}, ready: []Endpoint{{Addr: netip.MustParseAddr("10.0.0.1")}, {Addr: netip.MustParseAddr("fd00:1::")}, {Addr: netip.MustParseAddr("10.0.0.2"), Name: "h"}}}
 	v := &naiveView{Options: Options{Zones: []string{"c."}, TTL: 5}}
 	for _, tc := range []struct {
 		name  string

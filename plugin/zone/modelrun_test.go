@@ -38,8 +38,10 @@ var (
 		"_http._tcp.web.a.svc.cluster.local", "10-0-0-1.a.pod.cluster.local", "nope.a.svc.cluster.local", "ns.dns.cluster.local",
 		"sub.x-1.a.svc.cluster.local", "bad..name", "web.a.svc.example.org", "1.0.0.10.in-addr.arpa", "dns-version.cluster.local", ".",
 	}
-	poolHosts = []string{"lb.example.com", "LB.example.com.", "other.example.com", "bad..name"}
-	poolPods  = []string{"p0", "p1", "p2"}
+	poolHosts    = []string{"lb.example.com", "LB.example.com.", "other.example.com", "bad..name"}
+	poolPods     = []string{"p0", "p1", "p2"}
+	poolZones    = []string{"", "", "z1", "z1", "z2", "corp.example.com"}
+	poolClusters = []string{"", "c1", "c1", "C2", "h0"}
 )
 
 func addrList(texts ...string) (addrs []netip.Addr) {
@@ -104,6 +106,7 @@ func newModelRun(t testing.TB) *modelRun {
 		{"cluster.local.", "10.in-addr.arpa.", "ip6.arpa."},
 		{"."},
 		{"in-addr.arpa.", "example.org.", "sub.example.org.", "cluster.local.", "1.0.0.10.in-addr.arpa."},
+		{"cluster.local.", "set.local.", "east.set.local.", "10.in-addr.arpa."},
 	} {
 		for pods := range PodsVerified + 1 {
 			for _, noEndpoints := range []bool{false, true} {
@@ -112,6 +115,10 @@ func newModelRun(t testing.TB) *modelRun {
 						continue // enough is enough
 					}
 					opt := Options{Zones: zones, TTL: []uint32{5, 30, 3600}[pods], Pods: pods, NoEndpoints: noEndpoints, IgnoreEmpty: ignoreEmpty}
+					opt.Zonal = !noEndpoints && len(r.views)%3 > 0
+					if i == 4 {
+						opt.Multicluster = []string{"Set.local."}
+					}
 					switch len(r.views) % 4 {
 					case 1:
 						opt.Namespaces = []string{"a", "1st"}
@@ -208,6 +215,10 @@ func (s *snapshot) dump() string {
 		v := l.value
 		lines = append(lines, fmt.Sprintf("%x %v %p %p %x %x %v", l.hash, v.id.Key, v, v.obj, v.v4, v.v6, v.slices))
 	}
+	for l := range s.imports.all {
+		v := l.value
+		lines = append(lines, fmt.Sprintf("import %x %v %p %p %x %x %v", l.hash, v.id.Key, v, v.obj, v.v4, v.v6, v.slices))
+	}
 	for l := range s.reverse.all {
 		lines = append(lines, fmt.Sprintf("%x %v", l.hash, l.value.ids))
 	}
@@ -231,8 +242,18 @@ func (m *naive) visible() string {
 			lines = append(lines, fmt.Sprintf("%v %+v", s.Key, *s.External))
 		}
 	}
+	for _, s := range m.imports {
+		c := *s
+		c.Version, c.PublishNotReady = 0, false
+		lines = append(lines, fmt.Sprintf("import %+v", c))
+	}
 	for _, s := range m.slices {
-		lines = append(lines, fmt.Sprintf("%v %s %v %v", s.Key, s.service, s.ports, m.endpoints(s)))
+		if s.service != "" {
+			lines = append(lines, fmt.Sprintf("%v %s %v %v", s.Key, s.service, s.ports, m.endpoints(s)))
+		}
+		if s.imported != nil && m.imports[Key{s.Namespace, s.imported.Service}] != nil {
+			lines = append(lines, fmt.Sprintf("%v of import %v %v %v", s.Key, *s.imported, s.ports, s.ready))
+		}
 	}
 	slices.Sort(lines)
 	return fmt.Sprint(lines)
@@ -247,7 +268,7 @@ func (r *modelRun) version(d *dice) uint64 {
 }
 
 func (r *modelRun) event(b *Batch, d *dice) {
-	switch res := []Resource{Services, EndpointSlices, Services, EndpointSlices, EndpointSlices, Namespaces, Pods}[d.n(7)]; d.n(8) {
+	switch res := []Resource{Services, EndpointSlices, Services, EndpointSlices, EndpointSlices, Namespaces, Pods, ServiceImports}[d.n(8)]; d.n(8) {
 	case 0:
 		r.replace(b, d, res)
 	case 1, 2:
@@ -295,6 +316,17 @@ func (r *modelRun) object(d *dice, res Resource) (Object, *naiveSlice) {
 			}
 		}
 		return p, nil
+	case ServiceImports:
+		s := &ServiceImport{Service{Key: Key{roll(d, poolNamespaces), roll(d, poolServices)}, Version: r.version(d), Kind: Kind(d.n(2))}}
+		if s.Kind == ClusterIP {
+			for range d.n(3) {
+				if a := roll(d, poolIPs); !slices.Contains(s.ClusterIPs, a) {
+					s.ClusterIPs = append(s.ClusterIPs, a)
+				}
+			}
+		}
+		s.Ports = slices.Clone(roll(d, poolPorts))
+		return s, nil
 	case Services:
 		s := &Service{Key: Key{roll(d, poolNamespaces), roll(d, poolServices)}, Version: r.version(d), Kind: Kind(d.n(3)), PublishNotReady: d.one(3)}
 		switch s.Kind {
@@ -321,19 +353,25 @@ func (r *modelRun) object(d *dice, res Resource) (Object, *naiveSlice) {
 	}
 	n := &naiveSlice{Key: Key{roll(d, poolNamespaces), roll(d, []string{"s0", "s1", "s2", "s3", "s4"})}}
 	n.service = roll(d, append([]string{"ghost"}, poolServices...))
+	if d.one(2) {
+		n.imported = &Imported{roll(d, append([]string{"ghost"}, poolServices...)), roll(d, poolClusters)}
+		if d.one(2) {
+			n.service = ""
+		}
+	}
 	n.ports = slices.Clone(roll(d, poolPorts))
 	for i := range d.n(6) {
 		list := &n.ready
 		if i%4 == 3 {
 			list = &n.notReady
 		}
-		*list = append(*list, Endpoint{roll(d, poolAddrs), roll(d, poolHostnames)})
+		*list = append(*list, Endpoint{roll(d, poolAddrs), roll(d, poolHostnames), roll(d, poolZones)})
 	}
 	return n.object(r.version(d)), n
 }
 
 func (n *naiveSlice) object(version uint64) *EndpointSlice {
-	s := &EndpointSlice{Key: n.Key, Version: version, Service: n.service, Ports: slices.Clone(n.ports), Ready: NewEndpoints(slices.Clone(n.ready))}
+	s := &EndpointSlice{Key: n.Key, Version: version, Service: n.service, Imported: n.imported, Ports: slices.Clone(n.ports), Ready: NewEndpoints(slices.Clone(n.ready))}
 	if len(n.notReady) > 0 {
 		e := NewEndpoints(slices.Clone(n.notReady))
 		s.NotReady = &e
@@ -363,6 +401,8 @@ func (m *naive) put(o Object, s *naiveSlice) Object {
 		m.slices[o.Key] = s
 	case *Pod:
 		m.pods[o.Key] = o
+	case *ServiceImport:
+		m.imports[o.Key] = o
 	}
 	return o
 }
@@ -377,6 +417,8 @@ func (m *naive) remove(res Resource, k Key) {
 		delete(m.slices, k)
 	case Pods:
 		delete(m.pods, k)
+	case ServiceImports:
+		delete(m.imports, k)
 	}
 }
 
@@ -391,6 +433,9 @@ func (m *naive) copyOf(res Resource, k Key) Object {
 		return &c
 	case Pods:
 		c := *m.pods[k]
+		return &c
+	case ServiceImports:
+		c := *m.imports[k]
 		return &c
 	}
 	return m.slices[k].object(1)
@@ -412,6 +457,10 @@ func (m *naive) keys(res Resource) (keys []Key) {
 		}
 	case Pods:
 		for k := range m.pods {
+			keys = append(keys, k)
+		}
+	case ServiceImports:
+		for k := range m.imports {
 			keys = append(keys, k)
 		}
 	}

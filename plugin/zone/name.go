@@ -71,6 +71,12 @@ func (q *query) is(i int, label string) bool { return string(q.from(i, i+1)) == 
 //	         <endpoint>.<service>.<namespace>.svc.<origin>
 //	<port>.<protocol>.<service>.<namespace>.svc.<origin>
 //	      <dashed-ip>.<namespace>.pod.<origin>
+//
+// Of the services of other clusters, in a multi-cluster zone (KEP-1645), and of
+// the endpoints in a topology zone, in other zones if the view has zonal names:
+//
+//	       <endpoint>.<cluster>.<service>.<namespace>.svc.<origin>
+//	<topology zone>.pin._zone.<service>.<namespace>.svc.<origin>   (or prefer)
 type parts struct {
 	kind      partsKind
 	pod       bool   // below pod., not svc.
@@ -93,18 +99,44 @@ const (
 // selector picks from a service what the labels in front of it ask for. Its
 // labels alias the question's name. The zero value picks all.
 type selector struct {
-	endpoint       []byte
-	port, protocol []byte // without leading underscore; empty picks all
+	by            selectBy
+	first, second []byte
 }
 
-// split takes apart the first n labels of q, those below the origin.
-func (q *query) split(n int) (p parts) {
+// selectBy says what first and second are.
+type selectBy uint8
+
+const (
+	byNothing  selectBy = iota
+	byPort              // port and protocol, without leading underscores; one of them may be empty and picks all
+	byEndpoint          // the endpoint's label and its cluster's, empty for those of no cluster
+	byZone              // a topology zone, folded, with dots between its labels
+	preferZone          // the same; but all if there are none
+)
+
+// split takes apart the first n labels of q, those below o. Where they have a
+// topology zone, it is written over the folded labels.
+func (q *query) split(n int, o *origin) (p parts) {
 	if n == 0 {
 		return parts{kind: atEmpty}
 	}
 	pod := q.is(n-1, podLabel)
-	if !pod && !q.is(n-1, svcLabel) || n > 5 {
+	if !pod && !q.is(n-1, svcLabel) {
 		return p
+	}
+	if n > 5 {
+		if pod || !o.zonal || !q.is(n-4, "\x05_zone") {
+			return p
+		}
+		switch {
+		case q.is(n-5, "\x03pin"):
+			p.sel.by = byZone
+		case q.is(n-5, "\x06prefer"):
+			p.sel.by = preferZone
+		default:
+			return p
+		}
+		p.sel.first = q.joinFolded(n - 5)
 	}
 	switch n {
 	case 1:
@@ -123,11 +155,33 @@ func (q *query) split(n int) (p parts) {
 	p.first = q.label(n - 3)
 	switch n {
 	case 4:
-		p.sel.endpoint = q.label(0)
+		p.sel.by, p.sel.first = byEndpoint, q.label(0)
 	case 5:
-		p.sel.port, p.sel.protocol = trimUnderscore(q.label(0)), trimUnderscore(q.label(1))
+		if o.multicluster && q.label(0)[0] != '_' && q.label(1)[0] != '_' {
+			p.sel = selector{byEndpoint, q.label(0), q.label(1)}
+			break
+		}
+		p.sel = selector{byPort, trimUnderscore(q.label(0)), trimUnderscore(q.label(1))}
+		if len(p.sel.first)+len(p.sel.second) == 0 {
+			p.sel.by = byNothing
+		}
 	}
 	return p
+}
+
+// joinFolded returns the first n folded labels as text, made in their place. A
+// dot that is part of a label is none in the text.
+func (q *query) joinFolded(n int) []byte {
+	text := q.folded[1:q.offset(n)]
+	for i, c := range text {
+		if c == '.' {
+			text[i] = 0
+		}
+	}
+	for i := 1; i < n; i++ {
+		q.folded[q.at[i]] = '.'
+	}
+	return text
 }
 
 func trimUnderscore(label []byte) []byte {
@@ -138,14 +192,15 @@ func trimUnderscore(label []byte) []byte {
 }
 
 // all reports whether the selector leaves nothing out, as for the bare name.
-func (s *selector) all() bool {
-	return len(s.endpoint) == 0 && len(s.port) == 0 && len(s.protocol) == 0
-}
+func (s *selector) all() bool { return s.by == byNothing }
+
+// byZone reports whether the selector picks by topology zone.
+func (s *selector) byZone() bool { return s.by >= byZone }
 
 // matches reports whether the selector's port and protocol labels pick p.
 func (s *selector) matches(p *Port) bool {
-	return (len(s.port) == 0 || compareFold(p.Name, s.port) == 0) &&
-		(len(s.protocol) == 0 || compareFold(p.Protocol, s.protocol) == 0)
+	return s.by != byPort || (len(s.first) == 0 || compareFold(p.Name, s.first) == 0) &&
+		(len(s.second) == 0 || compareFold(p.Protocol, s.second) == 0)
 }
 
 // noPort stands for the ports of a service or slice without any: it has

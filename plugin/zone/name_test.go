@@ -30,8 +30,43 @@ func TestSplit(t *testing.T) {
 		if !q.parse(wireName(t, tc.name+strings.Repeat(".", min(1, len(tc.name)))+"zone.")) {
 			t.Fatal(tc.name)
 		}
-		if got := q.split(q.labels - 1).String(); got != tc.want {
+		if got := q.split(q.labels-1, &origin{}).String(); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestSplitMulticlusterAndZonal(t *testing.T) {
+	multicluster, zonal := &origin{multicluster: true}, &origin{zonal: true}
+	for _, tc := range []struct {
+		o          *origin
+		name, want string
+	}{
+		{multicluster, "EP.c1.web.ns.svc", "service ns web web endpoint=EP cluster=c1"}, {multicluster, "ep.web.ns.svc", "service ns web web endpoint=ep"},
+		{multicluster, "_http._tcp.web.ns.svc", "service ns web web port=http protocol=tcp"}, {multicluster, "_http.tcp.web.ns.svc", "service ns web web port=http protocol=tcp"},
+		{multicluster, "http._tcp.web.ns.svc", "service ns web web port=http protocol=tcp"}, {multicluster, "web.ns.svc", "service ns web web"},
+		{multicluster, "z.pin._zone.web.ns.svc", "nothing"}, {multicluster, "a.b.1-2-3-4.ns.pod", "pod ns 1-2-3-4 1-2-3-4 endpoint=a cluster=b"},
+
+		{zonal, "Us-West-2a.PIN._Zone.web.ns.svc", "service ns web web topology=us-west-2a"},
+		{zonal, "z.prefer._zone.web.ns.svc", "service ns web web topology=z prefer"},
+		{zonal, "corp.Example.com.pin._zone.web.ns.svc", "service ns web web topology=corp.example.com"},
+		{zonal, `a\.b.pin._zone.web.ns.svc`, "service ns web web topology=a\x00b"}, // is not a.b
+		{zonal, "pin._zone.web.ns.svc", "service ns web web port=pin protocol=zone"}, {zonal, "_zone.web.ns.svc", "service ns web web endpoint=_zone"},
+		{zonal, "z.florp._zone.web.ns.svc", "nothing"}, {zonal, "z.pin.zone.web.ns.svc", "nothing"}, {zonal, "z._zone.pin.web.ns.svc", "nothing"},
+		{zonal, "z.pin._zone.web.ns.pod", "nothing"}, {zonal, "z.pin._zone.web.ns.foo", "nothing"}, {zonal, "ep.c1.web.ns.svc", "service ns web web port=ep protocol=c1"},
+		{&origin{}, "z.pin._zone.web.ns.svc", "nothing"},
+	} {
+		var q query
+		if !q.parse(wireName(t, tc.name+".zone.")) {
+			t.Fatal(tc.name)
+		}
+		p := q.split(q.labels-1, tc.o)
+		got := p.String()
+		if p.sel.by == preferZone {
+			got += " prefer"
+		}
+		if got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 	}
 }
@@ -48,12 +83,10 @@ func (p parts) String() string {
 	if p.service != nil {
 		words = append(words, string(p.service[1:1+p.service[0]]), string(p.first))
 	}
-	for _, l := range []struct {
-		key   string
-		label []byte
-	}{{"endpoint", p.sel.endpoint}, {"port", p.sel.port}, {"protocol", p.sel.protocol}} {
-		if len(l.label) > 0 {
-			words = append(words, l.key+"="+string(l.label))
+	keys := map[selectBy][2]string{byPort: {"port", "protocol"}, byEndpoint: {"endpoint", "cluster"}, byZone: {"topology"}, preferZone: {"topology"}}[p.sel.by]
+	for i, label := range [][]byte{p.sel.first, p.sel.second} {
+		if len(label) > 0 {
+			words = append(words, keys[i]+"="+string(label))
 		}
 	}
 	return strings.Join(words, " ")
@@ -94,7 +127,7 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		for n := range q.labels + 1 {
-			p := q.split(n)
+			p := q.split(n, &origin{})
 			known := n > 0 && (q.is(n-1, "\x03svc") || q.is(n-1, "\x03pod"))
 			switch {
 			case p.kind == atNothing && known && n <= 5, p.kind != atNothing && !known && n > 0:
@@ -104,6 +137,14 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		q.reverseAddr()
+		for n := range q.labels + 1 { // each writes over the labels
+			for _, o := range []*origin{{multicluster: true}, {zonal: true}} {
+				q.parse(name)
+				if p := q.split(n, o); (p.kind == atNothing) != (n > 0 && !q.is(n-1, "\x03svc") && !q.is(n-1, "\x03pod")) && n <= 5 {
+					t.Fatalf("%q, first %d of %+v: kind %d", text, n, o, p.kind)
+				}
+			}
+		}
 	})
 }
 

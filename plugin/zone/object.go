@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -17,19 +18,20 @@ const (
 	Services
 	EndpointSlices
 	Pods
+	ServiceImports
 	numResources
 )
 
 // String returns the resource's name as the Kubernetes API spells it in URLs.
 func (r Resource) String() string {
-	return [...]string{"namespaces", "services", "endpointslices", "pods"}[r]
+	return [...]string{"namespaces", "services", "endpointslices", "pods", "serviceimports"}[r]
 }
 
 // Key names an object within its resource. Namespace is empty for namespaces.
 type Key struct{ Namespace, Name string }
 
-// Object is one of *Namespace, *Service, *EndpointSlice and *Pod. Objects are
-// immutable once handed to a Writer; the index retains them.
+// Object is one of *Namespace, *Service, *EndpointSlice, *Pod and
+// *ServiceImport. Objects are immutable once handed to a Writer; the index retains them.
 type Object interface {
 	// ObjectKey returns the object's name.
 	ObjectKey() Key
@@ -81,15 +83,28 @@ type Port struct {
 	Number   int32  // -1 if the EndpointSlice leaves it open
 }
 
+// ServiceImport is what the index keeps of a ServiceImport of the Multi-Cluster
+// Services API (KEP-1645): a service that clusters of a set share. Its kind is
+// ClusterIP for the API's ClusterSetIP, or Headless.
+type ServiceImport struct{ Service }
+
 // EndpointSlice is what the index keeps of a Kubernetes EndpointSlice with
-// addresses (not of addressType FQDN) and a service name label.
+// addresses (not of addressType FQDN) and the label that names its service, or
+// that of a multi-cluster service, or both.
 type EndpointSlice struct {
 	Key
 	Version  uint64
-	Service  string // name of its service, in the same namespace
+	Service  string // name of its service, in the same namespace; empty for none
 	Ports    []Port // empty if the slice has none: its endpoints have addresses but no SRV
 	Ready    Endpoints
 	NotReady *Endpoints // nil if every endpoint is ready
+	Imported *Imported  // nil if of no multi-cluster service
+}
+
+// Imported says where an EndpointSlice of a multi-cluster service belongs.
+type Imported struct {
+	Service string // name of its ServiceImport, in the same namespace
+	Cluster string // where the endpoints are; empty if the slice does not say
 }
 
 // Pod is what the index keeps of a running Pod.
@@ -115,6 +130,13 @@ func (s *Service) version() uint64       { return s.Version }
 func (s *EndpointSlice) version() uint64 { return s.Version }
 func (p *Pod) version() uint64           { return p.Version }
 
+// Resource shadows that of the Service.
+func (*ServiceImport) Resource() Resource { return ServiceImports }
+
+func (s *ServiceImport) sameRecords(other Object) bool {
+	return s.Service.sameRecords(&other.(*ServiceImport).Service)
+}
+
 // Endpoint is one address of an EndpointSlice.
 type Endpoint struct {
 	Addr netip.Addr // unmapped: an IPv4-mapped IPv6 address counts as IPv4
@@ -122,17 +144,29 @@ type Endpoint struct {
 	// pod's name where the feed was told to use those. Empty, the usual case,
 	// means the dashed address.
 	Name string
+	// Zone is the topology zone that the endpoint is in, in lower case. Empty
+	// if there is none, or the feed was not told to keep it.
+	Zone string
 }
 
 // Endpoints is an immutable packed set of endpoints: 4 bytes for an IPv4 and
-// 16 for an IPv6 address, and a string header more each if any of the
-// addresses of that family has a name. The zero value is empty.
+// 16 for an IPv6 address. If any of the addresses of a family has a name, each
+// takes a string header more, and if any has a zone, 2 bytes. The zero value is
+// empty.
 type Endpoints struct{ v4, v6 addrSet }
 
 // addrSet holds addresses of one family, sorted.
 type addrSet struct {
 	packed []byte
-	names  []string // nil, or one for each address
+	more   *details // nil if no address has a name or a zone
+}
+
+// details is what few sets of endpoints have besides addresses.
+type details struct {
+	names []string // nil, or one for each address
+	zones []uint16 // nil, or for each address its zone's place in zoneNames
+	// zoneNames has every zone once, and as the first the empty one.
+	zoneNames []string
 }
 
 // NewEndpoints packs list, which it sorts in place. An endpoint that is listed
@@ -149,7 +183,7 @@ func NewEndpoints(list []Endpoint) Endpoints {
 		if c := a.Addr.Compare(b.Addr); c != 0 { // IPv4 first
 			return c
 		}
-		return cmp.Compare(a.Name, b.Name)
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Zone, b.Zone))
 	})
 	n4 := 0
 	for n4 < len(list) && list[n4].Addr.Is4() {
@@ -163,16 +197,39 @@ func packAddrs(list []Endpoint, width int) (s addrSet) {
 		return s
 	}
 	s.packed = make([]byte, 0, len(list)*width)
+	var d details
 	for i, e := range list {
 		s.packed = append(s.packed, e.Addr.AsSlice()...)
-		if e.Name != "" && s.names == nil {
-			s.names = make([]string, len(list))
+		if e.Name != "" {
+			if d.names == nil {
+				d.names = make([]string, len(list))
+			}
+			d.names[i] = e.Name
 		}
-		if s.names != nil {
-			s.names[i] = e.Name
+		if e.Zone != "" {
+			d.setZone(i, e.Zone, len(list))
 		}
 	}
+	if d.names != nil || d.zones != nil {
+		d.zoneNames = slices.Clip(d.zoneNames)
+		s.more = &d
+	}
 	return s
+}
+
+// setZone notes the zone of the address i of n. Should a set have more zones
+// than can be numbered, which takes a hundred times the endpoints that an API
+// server lets a slice have, the rest counts as without.
+func (d *details) setZone(i int, zone string, n int) {
+	if d.zones == nil {
+		d.zones, d.zoneNames = make([]uint16, n), []string{""}
+	}
+	at := slices.Index(d.zoneNames, zone)
+	if at < 0 && len(d.zoneNames) <= math.MaxUint16 {
+		at = len(d.zoneNames)
+		d.zoneNames = append(d.zoneNames, zone)
+	}
+	d.zones[i] = uint16(max(at, 0))
 }
 
 // Len returns the number of endpoints.
@@ -186,7 +243,7 @@ func (e *Endpoints) All(yield func(Endpoint) bool) {
 func (s *addrSet) each(width int, yield func(Endpoint) bool) bool {
 	for i := 0; i*width < len(s.packed); i++ {
 		addr, _ := netip.AddrFromSlice(s.packed[i*width : (i+1)*width])
-		if !yield(Endpoint{Addr: addr, Name: s.name(i)}) {
+		if !yield(Endpoint{Addr: addr, Name: s.name(i), Zone: s.zone(i)}) {
 			return false
 		}
 	}
@@ -194,14 +251,29 @@ func (s *addrSet) each(width int, yield func(Endpoint) bool) bool {
 }
 
 func (s *addrSet) name(i int) string {
-	if s.names == nil {
+	if s.more == nil || s.more.names == nil {
 		return ""
 	}
-	return s.names[i]
+	return s.more.names[i]
+}
+
+func (s *addrSet) zone(i int) string {
+	if s.more == nil || s.more.zones == nil {
+		return ""
+	}
+	return s.more.zoneNames[s.more.zones[i]]
 }
 
 func (s *addrSet) equal(o *addrSet) bool {
-	return bytes.Equal(s.packed, o.packed) && slices.Equal(s.names, o.names)
+	if !bytes.Equal(s.packed, o.packed) {
+		return false
+	}
+	if s.more == nil || o.more == nil {
+		return s.more == o.more
+	}
+	// Zones are numbered as they come in the sorted set, so in equal sets alike.
+	return slices.Equal(s.more.names, o.more.names) && slices.Equal(s.more.zones, o.more.zones) &&
+		slices.Equal(s.more.zoneNames, o.more.zoneNames)
 }
 
 func (e *Endpoints) equal(o *Endpoints) bool {
@@ -221,8 +293,16 @@ func (s *Service) sameRecords(other Object) bool {
 
 func (s *EndpointSlice) sameRecords(other Object) bool {
 	o := other.(*EndpointSlice)
-	return s.Service == o.Service && slices.Equal(s.Ports, o.Ports) &&
+	return s.Service == o.Service && s.imported() == o.imported() && slices.Equal(s.Ports, o.Ports) &&
 		s.Ready.equal(&o.Ready) && s.NotReady.equal(o.NotReady)
+}
+
+// imported is Imported, or the zero value.
+func (s *EndpointSlice) imported() Imported {
+	if s.Imported == nil {
+		return Imported{}
+	}
+	return *s.Imported
 }
 
 func (p *Pod) sameRecords(other Object) bool {

@@ -5,10 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"unsafe"
 )
 
 func TestNewEndpoints(t *testing.T) {
-	e := func(addr, name string) Endpoint { return Endpoint{netip.MustParseAddr(addr), name} }
+	e := func(addr, name string) Endpoint { return Endpoint{Addr: netip.MustParseAddr(addr), Name: name} }
 	for _, tc := range []struct {
 		what       string
 		list, want []Endpoint
@@ -33,7 +34,7 @@ func TestNewEndpointsRandom(t *testing.T) {
 	for range 2000 {
 		list := make([]Endpoint, rng.IntN(12))
 		for i := range list {
-			list[i] = Endpoint{pick(rng, poolAddrs), pick(rng, poolHostnames)}
+			list[i] = Endpoint{pick(rng, poolAddrs), pick(rng, poolHostnames), pick(rng, poolZones)}
 		}
 		packed := NewEndpoints(slices.Clone(list))
 		for _, set := range []struct {
@@ -50,7 +51,7 @@ func TestNewEndpointsRandom(t *testing.T) {
 			t.Fatalf("%v packs to %v and %v", list, slices.Collect(packed.All), slices.Collect(shuffled.All))
 		}
 		for _, e := range list {
-			if found := slices.ContainsFunc(slices.Collect(packed.All), func(o Endpoint) bool { return o.Addr == e.Addr && hostname(o) == hostname(e) }); !found {
+			if found := slices.ContainsFunc(slices.Collect(packed.All), func(o Endpoint) bool { return o.Addr == e.Addr && hostname(o) == hostname(e) && o.Zone == e.Zone }); !found {
 				t.Fatalf("%v lost of %v", e, list)
 			}
 		}
@@ -72,18 +73,23 @@ func TestNewEndpointsRandom(t *testing.T) {
 func TestEndpointsSize(t *testing.T) {
 	list := []Endpoint{{Addr: netip.MustParseAddr("10.0.0.1")}, {Addr: netip.MustParseAddr("10.0.0.2")}, {Addr: netip.MustParseAddr("fd00::1"), Name: "h"}}
 	e := NewEndpoints(list)
-	if len(e.v4.packed) != 8 || e.v4.names != nil || len(e.v6.packed) != 16 || len(e.v6.names) != 1 {
+	if len(e.v4.packed) != 8 || e.v4.more != nil || len(e.v6.packed) != 16 || len(e.v6.more.names) != 1 || e.v6.more.zones != nil {
 		t.Errorf("%+v", e)
+	}
+	list[0].Zone, list[1].Zone = "a", "a"
+	e = NewEndpoints(list)
+	if m := e.v4.more; m.names != nil || len(m.zones) != 2 || unsafe.Sizeof(m.zones[0]) != 2 || len(m.zoneNames) != 2 {
+		t.Errorf("%+v", m)
 	}
 }
 
 func TestResourceNames(t *testing.T) {
-	for r, want := range map[Resource]string{Namespaces: "namespaces", Services: "services", EndpointSlices: "endpointslices", Pods: "pods"} {
+	for r, want := range map[Resource]string{Namespaces: "namespaces", Services: "services", EndpointSlices: "endpointslices", Pods: "pods", ServiceImports: "serviceimports"} {
 		if r.String() != want {
 			t.Errorf("%d is %s, want %s", r, r, want)
 		}
 	}
-	for _, line := range []string{"namespace a @7", "service a/b none @7", "slice a/b c - @7", "pod a/b 10.0.0.1 @7"} {
+	for _, line := range []string{"namespace a @7", "service a/b none @7", "slice a/b c - @7", "pod a/b 10.0.0.1 @7", "import a/b none @7"} {
 		if o := parseObject(t, line); o.version() != 7 || o.ObjectKey().Name == "" {
 			t.Errorf("%s: version %d, key %v", line, o.version(), o.ObjectKey())
 		}

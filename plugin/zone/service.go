@@ -10,8 +10,8 @@ import (
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 )
 
-// service is a Service joined with its EndpointSlices, compiled for answering.
-// Immutable. What it can share with the objects it is made from it shares.
+// service is a Service, or a ServiceImport, joined with its EndpointSlices and
+// compiled for answering. Immutable. What it can share with the objects it is made from it shares.
 type service struct {
 	id     *ident
 	obj    *Service         // nil if only slices are known: they answer PTR
@@ -39,9 +39,9 @@ func (r endpointRef) before(o endpointRef) bool {
 }
 
 // compileService joins obj, which may be nil, and its slices. It returns nil if
-// there is neither.
+// there is neither, or if what is imported has no obj: it would answer nothing.
 func compileService(id *ident, obj *Service, sliceList []*EndpointSlice) *service {
-	if obj == nil && len(sliceList) == 0 {
+	if obj == nil && (len(sliceList) == 0 || id.imported) {
 		return nil
 	}
 	s := &service{id: id, obj: obj, slices: slices.Clone(sliceList)}
@@ -183,7 +183,10 @@ func distinct(packed []byte, width int) bool {
 func (s *service) sortNames() (refs []endpointRef) {
 	for i := range s.sets() {
 		set, _, _ := s.set(i)
-		for j, name := range set.names {
+		if set.more == nil {
+			continue
+		}
+		for j, name := range set.more.names {
 			if name != "" {
 				refs = append(refs, endpointRef{i, uint32(j)})
 			}
@@ -199,6 +202,14 @@ func (s *service) nameAt(r endpointRef) string {
 	set, _, _ := s.set(r.set)
 	return set.name(int(r.index))
 }
+
+func (s *service) zoneAt(r endpointRef) string {
+	set, _, _ := s.set(r.set)
+	return set.zone(int(r.index))
+}
+
+// clusterOf returns the cluster of the endpoints of a set, if they are imported.
+func (s *service) clusterOf(set uint32) string { return s.slices[set/setsPerSlice].imported().Cluster }
 
 // named returns the references to the endpoints called label, in any case.
 func (s *service) named(label []byte) []endpointRef {
@@ -323,6 +334,7 @@ func (s *service) sameRecords(o *service) bool {
 // sameSlice reports whether s has the same records from either of two slices.
 func (s *service) sameSlice(a, b *EndpointSlice) bool {
 	return a == b || a.Name == b.Name && slices.Equal(a.Ports, b.Ports) && a.Ready.equal(&b.Ready) &&
+		(!s.id.imported || a.imported().Cluster == b.imported().Cluster) &&
 		(s.obj == nil || !s.obj.PublishNotReady || a.NotReady.equal(b.NotReady))
 }
 

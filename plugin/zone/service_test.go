@@ -203,18 +203,18 @@ func TestSizes(t *testing.T) {
 		{"service", unsafe.Sizeof(service{}), 144},
 		{"endpointRef", unsafe.Sizeof(endpointRef{}), 8},
 		{"Service", unsafe.Sizeof(Service{}), 120},
-		{"EndpointSlice", unsafe.Sizeof(EndpointSlice{}), 184},
-		{"Endpoints", unsafe.Sizeof(Endpoints{}), 96},
+		{"EndpointSlice", unsafe.Sizeof(EndpointSlice{}), 160},
+		{"Endpoints", unsafe.Sizeof(Endpoints{}), 64},
 		{"Port", unsafe.Sizeof(Port{}), 40},
 		{"Pod", unsafe.Sizeof(Pod{}), 72},
 		{"Namespace", unsafe.Sizeof(Namespace{}), 24},
-		{"ident", unsafe.Sizeof(ident{}), 88},
+		{"ident", unsafe.Sizeof(ident{}), 96},
 		{"owners", unsafe.Sizeof(owners{}), 24},
 		{"podSet", unsafe.Sizeof(podSet{}), 48},
 		{"serviceState", unsafe.Sizeof(serviceState{}), 48},
-		{"snapshot", unsafe.Sizeof(snapshot{}), 104},
+		{"snapshot", unsafe.Sizeof(snapshot{}), 128},
 		{"Record", unsafe.Sizeof(Record{}), 416},
-		{"Answer", unsafe.Sizeof(Answer{}), 1224},
+		{"Answer", unsafe.Sizeof(Answer{}), 1464},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s takes %d octets, not %d", tc.name, tc.got, tc.want)

@@ -31,7 +31,7 @@ func (v *View) Transfer(zone string, yield func(*Answer) bool) (bool, error) {
 		return false, nil
 	}
 	t := &transfer{view: v, origin: v.origins[i], snap: v.ix.current.Load(), yield: yield}
-	for _, r := range v.Needs() {
+	for _, r := range v.needs(t.origin.multicluster) {
 		if !t.snap.has(r) {
 			return true, fmt.Errorf("%s have not synced", r)
 		}
@@ -53,8 +53,12 @@ func (t *transfer) run() {
 	if !t.ask(nil, dnswire.TypeSOA) || !t.ask(nil, dnswire.TypeNS) {
 		return
 	}
+	from := &t.snap.services
+	if t.origin.multicluster && !isReverse(t.origin.wire) {
+		from = &t.snap.imports
+	}
 	var services []*service
-	for l := range t.snap.services.all {
+	for l := range from.all {
 		services = append(services, l.value)
 	}
 	slices.SortFunc(services, func(a, b *service) int {
@@ -145,6 +149,9 @@ func (t *transfer) headless(s *service, base []byte, qtypes []uint16) bool {
 	labels := map[string]struct{}{}
 	for ref := range s.endpoints {
 		label := appendLabel(nil, string(s.appendName(nil, ref)))
+		if s.id.imported {
+			label = s.appendCluster(label, ref)
+		}
 		if _, had := labels[string(label)]; had {
 			continue
 		}

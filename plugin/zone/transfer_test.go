@@ -2,6 +2,7 @@ package zone
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,8 @@ func transferred(t *testing.T, v *View, origin string) string {
 	}
 	return strings.Join(got, "\n")
 }
+
+func sorted(lines string) []string { return slices.Sorted(strings.SplitSeq(lines, "\n")) }
 
 func TestTransfer(t *testing.T) {
 	w := NewWriter()
@@ -73,6 +76,24 @@ func TestTransfer(t *testing.T) {
 		if found, _ := view(all).Transfer(origin, nil); found {
 			t.Errorf("%q is transferred", origin)
 		}
+	}
+	mc := Options{Zones: []string{"cluster.local.", "set."}, Multicluster: []string{"set."}, Zonal: true, TTL: 5}
+	set(t, w, `
+		import a/x headless p:1/TCP
+		import b/z 10.0.0.9 q:2/UDP
+		slice a/i-1 -^x@c1 p:1/TCP 10.0.0.1=h
+		slice a/i-2 -^x@c2 p:1/TCP 10.0.0.2=h 10.0.0.3
+		slice a/i-3 -^x@ p:1/TCP 10.0.0.4=h
+	`)
+	w.Update(func(b *Batch) { b.Replace(ServiceImports, nil, 1) })
+	set(t, w, "import a/x headless p:1/TCP\nimport b/z 10.0.0.9 q:2/UDP")
+	want := "set. SOA\nx.a.svc.set. A\n_p._tcp.x.a.svc.set. SRV\nh.c1.x.a.svc.set. A\n10-0-0-3.c2.x.a.svc.set. A\nh.c2.x.a.svc.set. A\nh.x.a.svc.set. A\n" +
+		"z.b.svc.set. A\nz.b.svc.set. SRV\n_q._udp.z.b.svc.set. SRV"
+	if got := transferred(t, view(mc), "set."); slices.Compare(sorted(got), sorted(want)) != 0 {
+		t.Errorf("set.: got\n%s\nwant\n%s", got, want)
+	}
+	if got := transferred(t, view(mc), "cluster.local."); strings.Contains(got, "10-0-0-3") || strings.Contains(got, "z.b") || strings.Contains(got, "_zone") {
+		t.Errorf("cluster.local. with what is imported, or zonal:\n%s", got)
 	}
 	n := 0
 	if _, err := view(all).Transfer("cluster.local.", func(*Answer) bool { n++; return n < 3 }); err != nil || n != 3 {

@@ -43,6 +43,13 @@ type Options struct {
 	// External makes the zones external ones, in which Pods and IgnoreEmpty mean
 	// nothing. Nil is a cluster's zones.
 	External *ExternalOptions
+	// Multicluster are the zones among Zones, or above some of them, that have
+	// the services of a set of clusters (ServiceImports) and not the cluster's
+	// own. NoEndpoints does not concern them.
+	Multicluster []string
+	// Zonal says that headless services, not imported ones, also have names that
+	// pick the endpoints in a topology zone.
+	Zonal bool
 }
 
 // View is an Index seen through one Corefile stanza. It is safe for concurrent
@@ -61,8 +68,10 @@ type View struct {
 
 // origin is one zone's name.
 type origin struct {
-	wire   []byte // folded
-	labels int
+	wire         []byte // folded
+	labels       int
+	multicluster bool
+	zonal        bool
 }
 
 // NewView returns the view of ix with the given options. An error names the
@@ -79,7 +88,16 @@ func NewView(ix *Index, opt Options) (*View, error) {
 		if err != nil {
 			return nil, fmt.Errorf("zone %q: %w", z, err)
 		}
-		v.origins = append(v.origins, &origin{wire, dnswire.CountLabels(wire)})
+		o := &origin{wire: wire, labels: dnswire.CountLabels(wire)}
+		for _, mz := range opt.Multicluster {
+			parent, err := dnswire.AppendName(nil, mz)
+			if err != nil {
+				return nil, fmt.Errorf("multi-cluster zone %q: %w", mz, err)
+			}
+			o.multicluster = o.multicluster || isBelow(wire, parent)
+		}
+		o.zonal = opt.Zonal && !o.multicluster
+		v.origins = append(v.origins, o)
 		if v.primary == nil && (opt.External != nil || !isReverse(wire)) {
 			v.primary = wire
 		}
@@ -107,12 +125,20 @@ func (v *View) Index() *Index { return v.ix }
 
 // Needs returns the resources that answers may depend on.
 func (v *View) Needs() []Resource {
+	return v.needs(slices.ContainsFunc(v.origins, func(o *origin) bool { return o.multicluster }))
+}
+
+// needs is Needs for the origins that are multi-cluster zones, or are not.
+func (v *View) needs(multicluster bool) []Resource {
 	rs := []Resource{Namespaces, Services}
-	if !v.opt.NoEndpoints {
+	if !v.opt.NoEndpoints || multicluster {
 		rs = append(rs, EndpointSlices)
 	}
 	if v.opt.Pods == PodsVerified {
 		rs = append(rs, Pods)
+	}
+	if multicluster {
+		rs = append(rs, ServiceImports)
 	}
 	return rs
 }

@@ -34,6 +34,18 @@ func TestNewView(t *testing.T) {
 	}
 }
 
+func TestMulticlusterZones(t *testing.T) {
+	v := mustView(t, NewWriter(), Options{Zones: []string{"cluster.local.", "Set.local.", "east.set.local.", "xset.local.", "local."}, Multicluster: []string{"sET.local"}})
+	for _, o := range v.origins {
+		if want := string(o.wire) == "\x03set\x05local\x00" || string(o.wire) == "\x04east\x03set\x05local\x00"; o.multicluster != want {
+			t.Errorf("%q: %v", o.wire, o.multicluster)
+		}
+	}
+	if _, err := NewView(NewWriter().Index(), Options{Zones: []string{"a."}, Multicluster: []string{"a..b."}}); err == nil || !strings.Contains(err.Error(), `multi-cluster zone "a..b."`) {
+		t.Error(err)
+	}
+}
+
 func TestNeeds(t *testing.T) {
 	for _, tc := range []struct {
 		opt  Options
@@ -42,6 +54,8 @@ func TestNeeds(t *testing.T) {
 		{Options{}, []Resource{Namespaces, Services, EndpointSlices}},
 		{Options{NoEndpoints: true, Pods: PodsInsecure}, []Resource{Namespaces, Services}},
 		{Options{Pods: PodsVerified}, []Resource{Namespaces, Services, EndpointSlices, Pods}},
+		{Options{Zones: []string{"a.", "b."}, Multicluster: []string{"b."}, NoEndpoints: true}, []Resource{Namespaces, Services, EndpointSlices, ServiceImports}},
+		{Options{Zones: []string{"a."}, Multicluster: []string{"b."}, Zonal: true}, []Resource{Namespaces, Services, EndpointSlices}},
 	} {
 		if got := mustView(t, NewWriter(), tc.opt).Needs(); !slices.Equal(got, tc.want) {
 			t.Errorf("%+v: %v, want %v", tc.opt, got, tc.want)

@@ -19,12 +19,15 @@ import (
 //	service   <namespace>/<name> <IPs>|none|headless|headless,publish|external=<name> <ports> <outside>
 //	slice     <namespace>/<name> <service> <ports> <endpoint>...
 //	pod       <namespace>/<name> <addresses>
+//	import    <namespace>/<name> <IPs>|none|headless <ports>
 //
 // IPs, ports and addresses have commas between them; "-" is no ports. A port is
 // <name>:<number>/<protocol>, its number "?" if left open. An endpoint is
-// <address> or <address>=<hostname>, behind a "!" if not ready. "@<number>" at
-// the end is the resourceVersion. Outside is "outside=" and the addresses and
-// host names, with commas between them, that it is reached at from outside.
+// <address> or <address>=<hostname>, with "/<zone>" at the end if in a topology
+// zone, behind a "!" if not ready. The service of an imported slice is <service>
+// or "-" if there is none, then "^<import>@<cluster>". "@<number>" at the end is
+// the resourceVersion. Outside is "outside=" and the addresses and host names,
+// with commas between them, that it is reached at from outside.
 func parseObject(t testing.TB, line string) Object {
 	t.Helper()
 	f := strings.Fields(line)
@@ -52,16 +55,24 @@ func parseObject(t testing.TB, line string) Object {
 			s.ClusterIPs = addrList(strings.Split(kind, ",")...)
 		}
 		return s
+	case "import":
+		s := parseObject(t, "service"+line[len("import"):]).(*Service)
+		return &ServiceImport{*s}
 	case "slice":
-		s := &EndpointSlice{Key: k, Version: version, Service: f[2], Ports: parsePorts(t, f[3:4])}
+		service, imported, ok := strings.Cut(f[2], "^")
+		s := &EndpointSlice{Key: k, Version: version, Service: strings.Trim(service, "-"), Ports: parsePorts(t, f[3:4])}
+		if name, cluster, _ := strings.Cut(imported, "@"); ok {
+			s.Imported = &Imported{name, cluster}
+		}
 		var ready, notReady []Endpoint
 		for _, e := range f[4:] {
 			list := &ready
 			if e[0] == '!' {
 				e, list = e[1:], &notReady
 			}
+			e, zone, _ := strings.Cut(e, "/")
 			addr, hostname, _ := strings.Cut(e, "=")
-			*list = append(*list, Endpoint{netip.MustParseAddr(addr), hostname})
+			*list = append(*list, Endpoint{netip.MustParseAddr(addr), hostname, zone})
 		}
 		s.Ready = NewEndpoints(ready)
 		if len(notReady) > 0 {
@@ -116,7 +127,7 @@ func parsePorts(t testing.TB, fields []string) (ports []Port) {
 func worldOf(t testing.TB, text string) *Writer {
 	t.Helper()
 	w := NewWriter()
-	replaceAll(t, w, text, Namespaces, Services, EndpointSlices, Pods)
+	replaceAll(t, w, text, Namespaces, Services, EndpointSlices, Pods, ServiceImports)
 	return w
 }
 

@@ -26,11 +26,12 @@ type Writer struct {
 	edit     edit
 	numbered bool // a serial has been given
 	services map[Key]*serviceState
+	imports  map[Key]*serviceState
 	held     [numResources]map[Key]Object // services are in services
 }
 
-// serviceState is a service as its feed knows it: slices may arrive before the
-// service, and stay when it goes.
+// serviceState is a service, or an import, as its feed knows it: slices may
+// arrive before it, and stay when it goes.
 type serviceState struct {
 	id       *ident
 	obj      *Service
@@ -40,8 +41,8 @@ type serviceState struct {
 
 // NewWriter returns a Writer of a new Index that holds nothing.
 func NewWriter() *Writer {
-	w := &Writer{ix: newIndex(), services: map[Key]*serviceState{}}
-	for _, r := range []Resource{Namespaces, EndpointSlices, Pods} {
+	w := &Writer{ix: newIndex(), services: map[Key]*serviceState{}, imports: map[Key]*serviceState{}}
+	for _, r := range []Resource{Namespaces, EndpointSlices, Pods, ServiceImports} {
 		w.held[r] = map[Key]Object{}
 	}
 	return w
@@ -96,6 +97,8 @@ func servable(o Object) bool {
 	case *Namespace:
 		return isLabel(o.Name)
 	case *Service:
+		return isLabel(o.Name) && isLabel(o.Namespace)
+	case *ServiceImport:
 		return isLabel(o.Name) && isLabel(o.Namespace)
 	}
 	return true
@@ -173,10 +176,13 @@ func (b *Batch) add(o Object) {
 		b.w.held[Namespaces][o.ObjectKey()] = o
 		b.setNamespace(o)
 	case *Service:
-		b.state(o.Key).obj = o
+		b.state(o.Key, false).obj = o
+	case *ServiceImport:
+		b.w.held[ServiceImports][o.Key] = o
+		b.state(o.Key, true).obj = &o.Service
 	case *EndpointSlice:
 		b.w.held[EndpointSlices][o.Key] = o
-		if st := b.state(Key{o.Namespace, o.Service}); st != nil {
+		for st := range b.statesOf(o) {
 			i, _ := slices.BinarySearchFunc(st.slices, o.Name, bySliceName)
 			st.slices = slices.Insert(st.slices, i, o)
 		}
@@ -195,10 +201,13 @@ func (b *Batch) remove(o Object) {
 		delete(b.w.held[Namespaces], o.ObjectKey())
 		b.deleteNamespace(o)
 	case *Service:
-		b.state(o.Key).obj = nil
+		b.state(o.Key, false).obj = nil
+	case *ServiceImport:
+		delete(b.w.held[ServiceImports], o.Key)
+		b.state(o.Key, true).obj = nil
 	case *EndpointSlice:
 		delete(b.w.held[EndpointSlices], o.Key)
-		if st := b.state(Key{o.Namespace, o.Service}); st != nil {
+		for st := range b.statesOf(o) {
 			if i, ok := slices.BinarySearchFunc(st.slices, o.Name, bySliceName); ok {
 				st.slices = slices.Delete(st.slices, i, i+1)
 			}
@@ -221,20 +230,41 @@ func bySliceName(s *EndpointSlice, name string) int {
 	return 0
 }
 
-// state returns the state of the service k, to be compiled at the end of the
-// batch. It is nil if k is no DNS name.
-func (b *Batch) state(k Key) *serviceState {
-	st := b.w.services[k]
+// statesOf yields the states of the service and the import that o belongs to.
+func (b *Batch) statesOf(o *EndpointSlice) func(func(*serviceState) bool) {
+	return func(yield func(*serviceState) bool) {
+		if st := b.state(Key{o.Namespace, o.Service}, false); st != nil && !yield(st) || o.Imported == nil {
+			return
+		}
+		if st := b.state(Key{o.Namespace, o.Imported.Service}, true); st != nil {
+			yield(st)
+		}
+	}
+}
+
+// state returns the state of the service or import k, to be compiled at the end
+// of the batch. It is nil if k is no DNS name.
+func (b *Batch) state(k Key, imported bool) *serviceState {
+	states := b.w.states(imported)
+	st := states[k]
 	if st == nil {
 		id, ok := newIdent(k)
 		if !ok {
 			return nil
 		}
+		id.imported = imported
 		st = &serviceState{id: id}
-		b.w.services[k] = st
+		states[k] = st
 	}
 	b.dirty[st] = struct{}{}
 	return st
+}
+
+func (w *Writer) states(imported bool) map[Key]*serviceState {
+	if imported {
+		return w.imports
+	}
+	return w.services
 }
 
 func (b *Batch) setNamespace(ns *Namespace) {
@@ -309,21 +339,27 @@ func (w *Writer) nextSerial(version uint32) uint32 {
 func (b *Batch) compile(st *serviceState) {
 	old := st.compiled
 	st.compiled = compileService(st.id, st.obj, st.slices)
-	if st.compiled == nil {
-		delete(b.w.services, st.id.Key)
+	if st.obj == nil && len(st.slices) == 0 {
+		delete(b.w.states(st.id.imported), st.id.Key)
 	}
 	if old.sameRecords(st.compiled) {
 		st.compiled = old
 		return
 	}
+	services := &b.next.services
+	if st.id.imported {
+		services = &b.next.imports
+	}
 	same := func(o *service) bool { return o.id == st.id }
 	if st.compiled == nil {
-		b.next.services.remove(b.w.edit, st.id.hash, same)
+		services.remove(b.w.edit, st.id.hash, same)
 	} else {
-		b.next.services.set(b.w.edit, st.id.hash, st.compiled, same)
+		services.set(b.w.edit, st.id.hash, st.compiled, same)
 	}
 	b.touch(st.id.hash, st.compiled.changedBy(old))
-	b.reindex(st.id, old, st.compiled)
+	if !st.id.imported { // addresses are named in the cluster's own zone
+		b.reindex(st.id, old, st.compiled)
+	}
 }
 
 // reindex brings the reverse entries from what old gave rise to to what new

@@ -108,7 +108,7 @@ func TestReplaceDiffs(t *testing.T) {
 	w := worldOf(t, shop)
 	find := func(ns, name string) *service {
 		id, _ := newIdent(Key{ns, name})
-		return w.ix.current.Load().service(id.labels(), id.hash)
+		return serviceOf(&w.ix.current.Load().services, id.labels(), id.hash)
 	}
 	web, db := find("shop", "web"), find("shop", "db")
 	slice := db.slices[0]
@@ -178,5 +178,51 @@ func TestUnservableNames(t *testing.T) {
 	}
 	if _, ok := w.Index().ServiceKind(Key{"a", long}); ok {
 		t.Error("an unservable service has a kind")
+	}
+}
+
+// What is imported moves the serial when it changes what is answered, and so do
+// topology zones.
+func TestSerialOfImportsAndZones(t *testing.T) {
+	w := worldOf(t, "namespace a\nservice a/s headless\nimport a/x headless")
+	v := mustView(t, w, Options{Zones: []string{"cluster.local.", "set.local."}, Multicluster: []string{"set.local."}, Zonal: true})
+	for i, step := range []struct {
+		change       string
+		moves        bool
+		name, answer string
+	}{
+		{"slice a/1 -^y@c1 - 10.0.0.1=h", false, "h.c1.y.a.svc.set.local.", ""}, // no such import
+		{"slice a/1 -^x@c1 - 10.0.0.1=h", true, "h.c1.x.a.svc.set.local.", "10.0.0.1"},
+		{"slice a/1 -^x@c2 - 10.0.0.1=h", true, "h.c2.x.a.svc.set.local.", "10.0.0.1"},
+		{"slice a/1 -^x@c2 - 10.0.0.1=h !10.0.0.9=h", false, "h.c2.x.a.svc.set.local.", "10.0.0.1"},
+		{"slice a/1 s^x@c2 - 10.0.0.1=h", true, "h.s.a.svc.cluster.local.", "10.0.0.1"},
+		{"slice a/1 s^x@c3 - 10.0.0.1=h", true, "h.c3.x.a.svc.set.local.", "10.0.0.1"},
+		{"import a/x 10.97.0.1 http:80/TCP", true, "x.a.svc.set.local.", "10.97.0.1"},
+		{"import a/x 10.97.0.1 http:80/TCP", false, "x.a.svc.set.local.", "10.97.0.1"},
+		{"import a/x 10.97.0.2 http:80/TCP", true, "x.a.svc.set.local.", "10.97.0.2"},
+		{"slice a/1 s - 10.0.0.1/z1 10.0.0.2/z1 10.0.0.3/z2", true, "z2.pin._zone.s.a.svc.cluster.local.", "10.0.0.3"},
+		{"slice a/1 s - 10.0.0.1/z1 10.0.0.2/z2 10.0.0.3/z1", true, "z2.pin._zone.s.a.svc.cluster.local.", "10.0.0.2"},
+		{"slice a/1 s - 10.0.0.1/z1 10.0.0.2/z3 10.0.0.3/z1", true, "z3.pin._zone.s.a.svc.cluster.local.", "10.0.0.2"},
+		{"slice a/1 s - 10.0.0.1/z1 10.0.0.2/z3 10.0.0.3/z1", false, "z3.pin._zone.s.a.svc.cluster.local.", "10.0.0.2"},
+	} {
+		before := w.Index().Serial()
+		set(t, w, step.change+fmt.Sprintf(" @%d", 10+i))
+		if moved := w.Index().Serial() != before; moved != step.moves {
+			t.Errorf("%s: the serial moved: %v", step.change, moved)
+		}
+		want := "NXDOMAIN"
+		if step.answer != "" {
+			want = step.name + " A " + step.answer
+		}
+		ask(t, v, []qa{{step.name + " A", want}})
+	}
+	before := w.Index().Serial()
+	drop(w, ServiceImports, "a", "x", 99)
+	if w.Index().Serial() == before {
+		t.Error("a deleted import does not move the serial")
+	}
+	ask(t, v, []qa{{"x.a.svc.set.local. A", "NXDOMAIN"}})
+	if err := check(w); err != nil {
+		t.Error(err)
 	}
 }
