@@ -25,7 +25,8 @@ import (
 )
 
 // apiServer is as much of an API server as a feed needs: lists (whole), watches
-// and WatchLists of the four resources, in protobuf or JSON as asked for.
+// and WatchLists of the resources, in protobuf or JSON as asked for, but custom
+// resources in JSON alone.
 type apiServer struct {
 	t         *testing.T
 	addr      string
@@ -41,6 +42,7 @@ type apiServer struct {
 	requests  []string // "list services", "watch pods", ...
 	headers   http.Header
 	forbidden map[zone.Resource]bool
+	noImports bool // there is no CustomResourceDefinition of ServiceImports
 	down      bool
 }
 
@@ -170,7 +172,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	var res resource
 	for _, r := range resources {
 		if strings.HasSuffix(req.URL.Path, "/"+r.group.Version+"/"+r.id.String()) &&
-			strings.HasPrefix(req.URL.Path, map[bool]string{true: "/api/", false: "/apis/discovery.k8s.io/"}[r.group.Group == ""]) {
+			strings.HasPrefix(req.URL.Path, strings.ReplaceAll("/apis/"+r.group.Group+"/", "s//", "/")) {
 			res = r
 		}
 	}
@@ -190,7 +192,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	a.mu.Lock()
 	a.requests = append(a.requests, verb+" "+res.id.String())
 	a.headers = req.Header.Clone()
-	forbidden := a.forbidden[res.id]
+	forbidden, absent := a.forbidden[res.id], a.noImports && res.id == zone.ServiceImports
 	compacted, down := a.compacted, a.down
 	a.mu.Unlock()
 	if down {
@@ -199,6 +201,8 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	from, _ := strconv.Atoi(q.Get("resourceVersion"))
 	group := schema.GroupResource{Group: res.group.Group, Resource: res.id.String()}
 	switch {
+	case absent:
+		http.NotFound(w, req)
 	case forbidden:
 		a.refuse(w, apierrors.NewForbidden(group, "", fmt.Errorf("user \"dns\" may not")))
 	case verb == "watchlist" && !a.watchList:
@@ -222,8 +226,11 @@ func (a *apiServer) refuse(w http.ResponseWriter, err *apierrors.StatusError) {
 }
 
 // info returns the serializer that the client prefers.
-func (a *apiServer) info(req *http.Request) runtime.SerializerInfo {
-	accept, _, _ := strings.Cut(req.Header.Get("Accept"), ",")
+func (a *apiServer) info(req *http.Request, res resource) runtime.SerializerInfo {
+	accept, second, _ := strings.Cut(req.Header.Get("Accept"), ",")
+	if _, ok := res.new().(protobufObject); !ok {
+		accept = second
+	}
 	media, _, _ := strings.Cut(accept, ";")
 	info, ok := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), media)
 	if !ok {
@@ -249,13 +256,13 @@ func (a *apiServer) list(w http.ResponseWriter, req *http.Request, res resource)
 	if err := meta.SetList(list, items); err != nil {
 		a.t.Error(err)
 	}
-	info := a.info(req)
+	info := a.info(req, res)
 	w.Header().Set("Content-Type", info.MediaType)
 	_ = codecs.EncoderForVersion(info.Serializer, res.group).Encode(list, w) // the client may be gone
 }
 
 func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource, from int, initial bool) {
-	info := a.info(req)
+	info := a.info(req, res)
 	w.Header().Set("Content-Type", info.MediaType+";stream=watch")
 	w.WriteHeader(http.StatusOK)
 	w.(http.Flusher).Flush()

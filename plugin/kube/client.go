@@ -23,7 +23,7 @@ import (
 )
 
 // Config says which API server to follow, as whom, and what of it. Configs that
-// differ in nothing but NoEndpoints and Pods share a source.
+// differ in nothing but NoEndpoints, Pods and Multicluster share a source.
 //
 // Kubeconfig goes before Endpoint. With neither, the process is in a pod and
 // uses the service account mounted there (environment KUBERNETES_SERVICE_HOST
@@ -44,18 +44,21 @@ type Config struct {
 	MaxInflight int
 
 	PodNames bool // endpoints without a hostname are named after their pods
+	Zones    bool // keep the topology zones of endpoints
 
 	// Labels selects Services, EndpointSlices and Pods, NamespaceLabels
-	// Namespaces, in the syntax of labels.Parse. Empty selects all.
+	// Namespaces and, as CoreDNS has it, ServiceImports by labels of their own,
+	// in the syntax of labels.Parse. Empty selects all.
 	Labels, NamespaceLabels string
 
-	NoEndpoints bool // do not follow EndpointSlices
-	Pods        bool // follow Pods
+	NoEndpoints  bool // do not follow EndpointSlices, unless there is Multicluster
+	Pods         bool // follow Pods
+	Multicluster bool // follow ServiceImports
 }
 
 // selector returns the label selector for the objects of r.
 func (c Config) selector(r zone.Resource) string {
-	if r == zone.Namespaces {
+	if r == zone.Namespaces || r == zone.ServiceImports {
 		return c.NamespaceLabels
 	}
 	return c.Labels
@@ -76,11 +79,14 @@ func (c Config) selectors() (selects [len(resources)]labels.Selector, err error)
 // resources returns what c wants followed.
 func (c Config) resources() []zone.Resource {
 	rs := []zone.Resource{zone.Namespaces, zone.Services}
-	if !c.NoEndpoints {
+	if !c.NoEndpoints || c.Multicluster {
 		rs = append(rs, zone.EndpointSlices)
 	}
 	if c.Pods {
 		rs = append(rs, zone.Pods)
+	}
+	if c.Multicluster {
+		rs = append(rs, zone.ServiceImports)
 	}
 	return rs
 }
@@ -95,7 +101,7 @@ type sourceKey struct {
 
 func (c Config) key() (sourceKey, error) {
 	k := sourceKey{config: c}
-	k.config.NoEndpoints, k.config.Pods = false, false
+	k.config.NoEndpoints, k.config.Pods, k.config.Multicluster = false, false, false
 	if c.Kubeconfig != "" {
 		content, err := os.ReadFile(c.Kubeconfig)
 		if err != nil {

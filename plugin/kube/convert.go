@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
@@ -19,6 +20,7 @@ import (
 // from the decoders of client-go, so that the raw object can be collected.
 type converter struct {
 	podNames bool // endpoints without a hostname are named after their pods
+	zones    bool // topology zones of endpoints are kept
 	strings  interner
 }
 
@@ -38,6 +40,8 @@ func (c *converter) value(raw object) zone.Object {
 		if p := c.pod(raw); p != nil {
 			return p
 		}
+	case *mcsv1alpha1.ServiceImport:
+		return c.serviceImport(raw)
 	}
 	return nil
 }
@@ -91,13 +95,32 @@ func external(raw *corev1.Service) *zone.External {
 	return zone.NewExternal(addrs, hosts)
 }
 
+func (c *converter) serviceImport(raw *mcsv1alpha1.ServiceImport) *zone.ServiceImport {
+	s := &zone.ServiceImport{Service: zone.Service{Key: c.key(raw), Version: version(raw.ResourceVersion)}}
+	if raw.Spec.Type == mcsv1alpha1.Headless {
+		s.Kind = zone.Headless
+	} else {
+		s.ClusterIPs = parseAddrs(raw.Spec.IPs)
+	}
+	if n := len(raw.Spec.Ports); n > 0 {
+		s.Ports = make([]zone.Port, n)
+	}
+	for i, p := range raw.Spec.Ports {
+		s.Ports[i] = zone.Port{Name: c.strings.of(p.Name), Protocol: c.strings.of(string(p.Protocol)), Number: p.Port}
+	}
+	return s
+}
+
 // endpointSlice returns nil for slices that no service answers with.
 func (c *converter) endpointSlice(raw *discoveryv1.EndpointSlice) *zone.EndpointSlice {
-	service := raw.Labels[discoveryv1.LabelServiceName]
-	if service == "" || raw.AddressType == discoveryv1.AddressTypeFQDN {
+	service, imported := raw.Labels[discoveryv1.LabelServiceName], raw.Labels[mcsv1alpha1.LabelServiceName]
+	if service == "" && imported == "" || raw.AddressType == discoveryv1.AddressTypeFQDN {
 		return nil
 	}
 	s := &zone.EndpointSlice{Key: c.key(raw), Version: version(raw.ResourceVersion), Service: service}
+	if imported != "" {
+		s.Imported = &zone.Imported{Service: imported, Cluster: c.strings.of(raw.Labels[mcsv1alpha1.LabelSourceCluster])}
+	}
 	if n := len(raw.Ports); n > 0 {
 		s.Ports = make([]zone.Port, n)
 	}
@@ -125,9 +148,13 @@ func (c *converter) endpointSlice(raw *discoveryv1.EndpointSlice) *zone.Endpoint
 		if e.Conditions.Ready != nil && !*e.Conditions.Ready {
 			to = &notReady
 		}
+		topology := ""
+		if c.zones && e.Zone != nil {
+			topology = c.strings.of(strings.ToLower(*e.Zone))
+		}
 		for _, text := range e.Addresses {
 			if addr, ok := parseAddr(text); ok {
-				*to = append(*to, zone.Endpoint{Addr: addr, Name: c.endpointName(e, text, addr)})
+				*to = append(*to, zone.Endpoint{Addr: addr, Name: c.endpointName(e, text, addr), Zone: topology})
 			}
 		}
 	}
@@ -249,7 +276,7 @@ func triggerTime(raw metav1.Object) time.Time {
 }
 
 // interner keeps one copy of strings that many objects repeat: names of ports,
-// protocols and namespaces, labels of pods. The zero value is ready for use,
+// protocols, namespaces, zones and clusters, labels of pods. The zero value is ready for use,
 // also concurrently.
 type interner struct {
 	mu   sync.Mutex

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
@@ -121,9 +122,33 @@ func TestConvertExternal(t *testing.T) {
 	}
 }
 
+func TestConvertServiceImport(t *testing.T) {
+	for name, test := range map[string]struct {
+		spec mcsv1alpha1.ServiceImportSpec
+		want zone.Service
+	}{
+		"addresses": {
+			mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.ClusterSetIP, IPs: []string{"FD00::1", "10.0.0.1", "none"},
+				Ports: []mcsv1alpha1.ServicePort{{Name: "http", Protocol: "TCP", Port: 80, AppProtocol: ptr("http")}, {Port: 81}}},
+			zone.Service{ClusterIPs: addrs("fd00::1", "10.0.0.1"), Ports: []zone.Port{{Name: "http", Protocol: "TCP", Number: 80}, {Number: 81}}},
+		},
+		"headless, with an address left over": {
+			mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.Headless, IPs: []string{"10.0.0.1"}},
+			zone.Service{Kind: zone.Headless},
+		},
+		"no address yet": {mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.ClusterSetIP}, zone.Service{}},
+	} {
+		test.want.Key, test.want.Version = zone.Key{Namespace: "shop", Name: "web"}, 7
+		got := new(converter).value(&mcsv1alpha1.ServiceImport{ObjectMeta: objectMeta("web"), Spec: test.spec})
+		if !reflect.DeepEqual(got, &zone.ServiceImport{Service: test.want}) {
+			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
+		}
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
-// showEndpoints writes endpoints as "address[=name]".
+// showEndpoints writes endpoints as "address[=name][/zone]".
 func showEndpoints(set *zone.Endpoints) string {
 	if set == nil {
 		return "nil"
@@ -133,6 +158,9 @@ func showEndpoints(set *zone.Endpoints) string {
 		text := e.Addr.String()
 		if e.Name != "" {
 			text += "=" + e.Name
+		}
+		if e.Zone != "" {
+			text += "/" + e.Zone
 		}
 		list = append(list, text)
 	}
@@ -144,7 +172,7 @@ func TestConvertEndpoints(t *testing.T) {
 	ready := func(r bool) discoveryv1.EndpointConditions { return discoveryv1.EndpointConditions{Ready: &r} }
 	pod63, pod64 := strings.Repeat("p", 63), strings.Repeat("p", 64)
 	for name, test := range map[string]struct {
-		podNames        bool
+		podNames, zones bool
 		endpoints       []discoveryv1.Endpoint
 		ready, notReady string
 	}{
@@ -189,6 +217,20 @@ func TestConvertEndpoints(t *testing.T) {
 			},
 			ready: "10.1.0.1=web-xyz 10.1.0.2=" + pod63 + " 10.1.0.3 10.1.0.4 10.1.0.5", notReady: "nil",
 		},
+		"zones wanted": {
+			zones: true,
+			endpoints: []discoveryv1.Endpoint{
+				{Addresses: []string{"10.1.0.1", "10.1.0.2"}, Zone: ptr("Us-West-2A"), Hostname: ptr("h")},
+				{Addresses: []string{"10.1.0.3"}, Zone: ptr("")},
+				{Addresses: []string{"10.1.0.4"}},
+				{Addresses: []string{"10.1.0.5"}, Zone: ptr("corp.example.com"), Conditions: ready(false)},
+			},
+			ready: "10.1.0.1=h/us-west-2a 10.1.0.2=h/us-west-2a 10.1.0.3 10.1.0.4", notReady: "10.1.0.5/corp.example.com",
+		},
+		"zones not wanted": {
+			endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.1.0.1"}, Zone: ptr("a")}},
+			ready:     "10.1.0.1", notReady: "nil",
+		},
 		"pod names not wanted": {
 			endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.1.0.1"}, TargetRef: pod("web-xyz")}},
 			ready:     "10.1.0.1", notReady: "nil",
@@ -211,7 +253,7 @@ func TestConvertEndpoints(t *testing.T) {
 	} {
 		raw := &discoveryv1.EndpointSlice{ObjectMeta: objectMeta("web-1"), Endpoints: test.endpoints, AddressType: discoveryv1.AddressTypeIPv4}
 		raw.Labels = map[string]string{discoveryv1.LabelServiceName: "web"}
-		got := (&converter{podNames: test.podNames}).value(raw).(*zone.EndpointSlice)
+		got := (&converter{podNames: test.podNames, zones: test.zones}).value(raw).(*zone.EndpointSlice)
 		if s := showEndpoints(&got.Ready); s != test.ready {
 			t.Errorf("%s: ready %q, want %q", name, s, test.ready)
 		}
@@ -231,6 +273,19 @@ func TestConvertEndpointSlice(t *testing.T) {
 		Ports: []zone.Port{{Number: -1}, {Name: "dns", Protocol: "UDP", Number: 53}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+
+	imported := raw.DeepCopy()
+	imported.Labels[mcsv1alpha1.LabelServiceName], imported.Labels[mcsv1alpha1.LabelSourceCluster] = "shared", "east"
+	want.Imported = &zone.Imported{Service: "shared", Cluster: "east"}
+	if got := conv.value(imported); !reflect.DeepEqual(got, want) {
+		t.Errorf("imported too: got %+v, want %+v", got, want)
+	}
+	delete(imported.Labels, discoveryv1.LabelServiceName)
+	delete(imported.Labels, mcsv1alpha1.LabelSourceCluster)
+	want.Service, want.Imported.Cluster = "", ""
+	if got := conv.value(imported); !reflect.DeepEqual(got, want) {
+		t.Errorf("imported: got %+v, want %+v", got, want)
 	}
 
 	for name, change := range map[string]func(*discoveryv1.EndpointSlice){

@@ -56,7 +56,7 @@ func Acquire(c Config) (*Feed, error) {
 		return nil, err
 	}
 	return acquire(key, c.resources(), func(s *source) error {
-		s.conv.podNames = c.PodNames
+		s.conv.podNames, s.conv.zones = c.PodNames, c.Zones
 		s.clients, s.name, err = c.clients()
 		return err
 	})

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
 
@@ -57,6 +60,51 @@ func TestAcquireShares(t *testing.T) {
 	fourth := acquireSynced(t, c)
 	if fourth.Index() == first.Index() {
 		t.Error("a stopped source came back")
+	}
+}
+
+// ServiceImports are custom resources: in JSON, and perhaps not there.
+func TestFollowImports(t *testing.T) {
+	for _, watchList := range []bool{true, false} {
+		api := newAPIServer(t, watchList)
+		api.noImports = true
+		web := &mcsv1alpha1.ServiceImport{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+		web.Spec.IPs = []string{"10.97.0.1"}
+		api.set(web)
+		without := acquireSynced(t, api.config())
+		c := api.config()
+		c.Multicluster, c.NoEndpoints = true, true
+		feed, err := Acquire(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(feed.Release)
+		if feed.Index() != without.Index() {
+			t.Error("two indexes")
+		}
+		if err := feed.WaitSynced(t.Context(), zone.Namespaces, zone.Services, zone.EndpointSlices); err != nil {
+			t.Error(err)
+		}
+		var status Status
+		eventually(t, "an error", func() bool {
+			status = feed.Status()[zone.ServiceImports-1] // Pods are not followed
+			return status.LastError != nil
+		})
+		if text := status.LastError.Error(); status.Resource != zone.ServiceImports || status.Synced || !strings.Contains(text, "could not find the requested resource") {
+			t.Errorf("%+v", status)
+		}
+		api.mu.Lock()
+		api.noImports = false
+		api.mu.Unlock()
+		eventually(t, "synced", func() bool { return feed.Index().Synced(zone.ServiceImports) })
+		if n := feed.Index().Objects(zone.ServiceImports); n != 1 {
+			t.Errorf("%d imports", n)
+		}
+		web.Name = "late"
+		api.set(web)
+		eventually(t, "a watch event", func() bool { return feed.Index().Objects(zone.ServiceImports) == 2 })
+		api.delete(zone.ServiceImports, zone.Key{Namespace: "shop", Name: "web"})
+		eventually(t, "a deletion", func() bool { return feed.Index().Objects(zone.ServiceImports) == 1 })
 	}
 }
 

@@ -4,13 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
@@ -54,11 +56,11 @@ const (
 // objects over 3 MiB, etcd over 1.5 MiB.
 const maxItem = 64 << 20
 
-// decodeList reads a list whose items have the type of raw, and converts each
-// before it reads the next: no more than one raw object is alive at a time, in
-// raw, which is used for them all. That holds for protobuf, which every API
-// server speaks to who asks for it. A body in JSON is decoded whole.
-func decodeList(body io.Reader, raw object, conv *converter) (*listing, error) {
+// decodeList reads a list whose items have the type that newObject makes, and
+// converts each before it reads the next: no more than one raw object is alive
+// at a time. Lists are in protobuf, which every API server speaks to who asks
+// for it, but those of custom resources in JSON.
+func decodeList(body io.Reader, newObject func() object, conv *converter) (*listing, error) {
 	in := bufio.NewReaderSize(body, 64<<10)
 	l := new(listing)
 	add := func(raw object) {
@@ -69,9 +71,13 @@ func decodeList(body io.Reader, raw object, conv *converter) (*listing, error) {
 	var err error
 	if magic, _ := in.Peek(len(protobufMagic)); bytes.Equal(magic, protobufMagic) {
 		_, _ = in.Discard(len(protobufMagic))
+		raw, ok := newObject().(protobufObject)
+		if !ok {
+			return nil, fmt.Errorf("decoding list: %T in protobuf", raw)
+		}
 		err = decodeProtobufList(in, &l.ListMeta, raw, add)
 	} else {
-		err = decodeJSONList(in, &l.ListMeta, add)
+		err = decodeJSONList(in, &l.ListMeta, newObject, add)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decoding list: %w", err)
@@ -79,7 +85,8 @@ func decodeList(body io.Reader, raw object, conv *converter) (*listing, error) {
 	return l, nil
 }
 
-func decodeProtobufList(in *bufio.Reader, m *metav1.ListMeta, raw object, add func(object)) error {
+// decodeProtobufList uses raw for every item.
+func decodeProtobufList(in *bufio.Reader, m *metav1.ListMeta, raw protobufObject, add func(object)) error {
 	var scratch []byte
 	whole := false
 	err := eachField(in, func(field uint64, body *io.LimitedReader) error {
@@ -160,26 +167,77 @@ func noEOF(err error) error {
 	return err
 }
 
-func decodeJSONList(in io.Reader, m *metav1.ListMeta, add func(object)) error {
-	body, err := io.ReadAll(in)
-	if err != nil {
-		return err
-	}
-	list, _, err := codecs.UniversalDeserializer().Decode(body, nil, nil)
-	if err != nil {
-		return err
-	}
-	from, err := meta.ListAccessor(list)
-	if err != nil {
-		return err
-	}
-	m.ResourceVersion, m.Continue, m.RemainingItemCount = from.GetResourceVersion(), from.GetContinue(), from.GetRemainingItemCount()
-	return meta.EachListItem(list, func(o runtime.Object) error {
-		raw, ok := o.(object)
-		if !ok {
-			return fmt.Errorf("item of type %T", o)
+func decodeJSONList(body io.Reader, m *metav1.ListMeta, newObject func() object, add func(object)) error {
+	in := json.NewDecoder(body)
+	var item json.RawMessage // used for every item
+	whole := false
+	err := eachMember(in, func(name string) error {
+		switch name {
+		case "metadata":
+			return in.Decode(m)
+		case "items":
+			whole = true
+			return eachElement(in, func() error {
+				if err := in.Decode(&item); err != nil {
+					return err
+				}
+				raw := newObject()
+				if err := utiljson.Unmarshal(item, raw); err != nil {
+					return err
+				}
+				add(raw)
+				return nil
+			})
 		}
-		add(raw)
-		return nil
+		return in.Decode(new(json.RawMessage))
 	})
+	if err == nil && !whole {
+		return errors.New("no items") // no list is not an empty list
+	}
+	return noEOF(err)
+}
+
+// eachMember reads a JSON object and calls fn behind the name of each of its
+// members, to read the value.
+func eachMember(in *json.Decoder, fn func(name string) error) error {
+	if err := expect(in, json.Delim('{')); err != nil {
+		return err
+	}
+	for in.More() {
+		name, err := in.Token()
+		if err != nil {
+			return err
+		}
+		if err := fn(name.(string)); err != nil {
+			return err
+		}
+	}
+	return expect(in, json.Delim('}'))
+}
+
+// eachElement reads a JSON array and calls fn for each of its elements, to read
+// it. No array, null, is an empty one.
+func eachElement(in *json.Decoder, fn func() error) error {
+	switch open, err := in.Token(); {
+	case err != nil:
+		return err
+	case open == nil:
+		return nil
+	case open != json.Delim('['):
+		return fmt.Errorf("%v instead of an array", open)
+	}
+	for in.More() {
+		if err := fn(); err != nil {
+			return err
+		}
+	}
+	return expect(in, json.Delim(']'))
+}
+
+func expect(in *json.Decoder, want json.Delim) error {
+	got, err := in.Token()
+	if err == nil && got != want {
+		err = fmt.Errorf("%v instead of %v", got, want)
+	}
+	return err
 }

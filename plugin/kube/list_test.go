@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
 )
 
 func encode(t testing.TB, media string, list k8sruntime.Object) []byte {
@@ -36,11 +38,13 @@ func someServices(n, annotation int) *corev1.ServiceList {
 	return list
 }
 
+func newService() object { return new(corev1.Service) }
+
 func TestDecodeList(t *testing.T) {
 	for _, media := range []string{k8sruntime.ContentTypeProtobuf, k8sruntime.ContentTypeJSON} {
 		for _, n := range []int{0, 1, 300} {
 			list := someServices(n, 1000)
-			l, err := decodeList(bytes.NewReader(encode(t, media, list)), new(corev1.Service), new(converter))
+			l, err := decodeList(bytes.NewReader(encode(t, media, list)), newService, new(converter))
 			if err != nil {
 				t.Errorf("%s: %v", media, err)
 				continue
@@ -60,10 +64,50 @@ func TestDecodeList(t *testing.T) {
 	}
 }
 
+// A list of custom resources, as an API server writes it.
+func TestDecodeListOfImports(t *testing.T) {
+	const body = `{"apiVersion":"multicluster.x-k8s.io/v1alpha1","items":[
+		{"apiVersion":"multicluster.x-k8s.io/v1alpha1","kind":"ServiceImport","metadata":{"name":"web","namespace":"shop","resourceVersion":"5"},
+		 "spec":{"ips":["10.97.0.1"],"ports":[{"name":"http","port":80,"protocol":"TCP"}],"type":"ClusterSetIP"},"status":{"clusters":[{"cluster":"c1"}]}},
+		{"apiVersion":"multicluster.x-k8s.io/v1alpha1","kind":"ServiceImport","metadata":{"name":"db","namespace":"shop","resourceVersion":"6"},"spec":{"ports":[],"type":"Headless"}}
+		],"kind":"ServiceImportList","metadata":{"continue":"","resourceVersion":"8"}}`
+	newImport := resources[zone.ServiceImports].new
+	l, err := decodeList(strings.NewReader(body), newImport, new(converter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []k8sruntime.Object{
+		listed{&zone.ServiceImport{Service: zone.Service{Key: zone.Key{Namespace: "shop", Name: "web"}, Version: 5, ClusterIPs: addrs("10.97.0.1"),
+			Ports: []zone.Port{{Name: "http", Protocol: "TCP", Number: 80}}}}},
+		listed{&zone.ServiceImport{Service: zone.Service{Key: zone.Key{Namespace: "shop", Name: "db"}, Version: 6, Kind: zone.Headless}}},
+	}
+	if l.ResourceVersion != "8" || !reflect.DeepEqual(l.Items, want) {
+		t.Errorf("version %s, %+v", l.ResourceVersion, l.Items)
+	}
+	for n := range body {
+		if _, err := decodeList(strings.NewReader(body[:n]), newImport, new(converter)); err == nil {
+			t.Errorf("no error after %d of %d bytes", n, len(body))
+		} else if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("after %d of %d bytes: %v", n, len(body), err)
+		}
+	}
+	for _, body := range []string{`{}`, `{"kind":"Status"}`, `{"items":{}}`, `{"items":[7]}`, `[]`, `null`, `{"items":[{"spec":{"ports":7}}]}`} {
+		if l, err := decodeList(strings.NewReader(body), newImport, new(converter)); err == nil {
+			t.Errorf("%s: %+v", body, l)
+		}
+	}
+	if l, err := decodeList(strings.NewReader(`{"items":null,"x":{"y":[1]}}`), newImport, new(converter)); err != nil || len(l.Items) != 0 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if _, err := decodeList(strings.NewReader("k8s\x00"), newImport, new(converter)); err == nil {
+		t.Error("a custom resource in protobuf")
+	}
+}
+
 func TestDecodeListOfWhatIsNotKept(t *testing.T) {
 	list := &corev1.PodList{Items: []corev1.Pod{*pod("a", "10.1.0.1"), *pod("b", "10.1.0.2")}}
 	list.Items[0].Status.Phase = corev1.PodFailed
-	l, err := decodeList(bytes.NewReader(encode(t, k8sruntime.ContentTypeProtobuf, list)), new(corev1.Pod), new(converter))
+	l, err := decodeList(bytes.NewReader(encode(t, k8sruntime.ContentTypeProtobuf, list)), func() object { return new(corev1.Pod) }, new(converter))
 	if err != nil || len(l.Items) != 1 || l.Items[0].(listed).ObjectKey().Name != "b" {
 		t.Errorf("%+v, %v", l, err)
 	}
@@ -79,13 +123,13 @@ func TestDecodeListCutShort(t *testing.T) {
 		t.Fatalf("body ends in % x", body[len(body)-8:])
 	}
 	for n := range body {
-		if _, err := decodeList(bytes.NewReader(body[:n]), new(corev1.Service), new(converter)); err == nil {
+		if _, err := decodeList(bytes.NewReader(body[:n]), newService, new(converter)); err == nil {
 			t.Errorf("no error after %d of %d bytes", n, len(body))
 		} else if n > 20 && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("after %d of %d bytes: %v", n, len(body), err)
 		}
 	}
-	if _, err := decodeList(bytes.NewReader(body), new(corev1.Service), new(converter)); err != nil {
+	if _, err := decodeList(bytes.NewReader(body), newService, new(converter)); err != nil {
 		t.Error(err)
 	}
 }
@@ -96,7 +140,7 @@ func FuzzDecodeList(f *testing.F) {
 	f.Add([]byte("k8s\x00\x12\xff\xff\xff\xff\xff\x01\x12\xff\xff\xff\xff\x01"))
 	info, _ := k8sruntime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), k8sruntime.ContentTypeProtobuf)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := decodeList(bytes.NewReader(body), new(corev1.Service), new(converter))
+		got, err := decodeList(bytes.NewReader(body), newService, new(converter))
 		if err != nil || !bytes.HasPrefix(body, protobufMagic) {
 			return
 		}
@@ -135,11 +179,17 @@ func heapInUse() uint64 {
 
 // A list of 20 MB is never in memory as such.
 func TestDecodeListMemory(t *testing.T) {
+	for _, media := range []string{k8sruntime.ContentTypeProtobuf, k8sruntime.ContentTypeJSON} {
+		t.Run(media, func(t *testing.T) { testDecodeListMemory(t, media) })
+	}
+}
+
+func testDecodeListMemory(t *testing.T, media string) {
 	const n, annotation = 2000, 10 << 10
-	body := encode(t, k8sruntime.ContentTypeProtobuf, someServices(n, annotation))
+	body := encode(t, media, someServices(n, annotation))
 	base := heapInUse()
 	in := &meteredReader{Reader: bytes.NewReader(body), at: len(body) * 9 / 10}
-	l, err := decodeList(in, new(corev1.Service), new(converter))
+	l, err := decodeList(in, newService, new(converter))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +208,7 @@ func BenchmarkDecodeList(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		if _, err := decodeList(bytes.NewReader(body), new(corev1.Service), new(converter)); err != nil {
+		if _, err := decodeList(bytes.NewReader(body), newService, new(converter)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -44,7 +44,7 @@ import (
 // the load before if that is higher. So the serials of a zone move forward with
 // each load, and over restarts as long as clocks do.
 //
-// Of c counts only what is kept of the objects: PodNames, Labels and
+// Of c counts only what is kept of the objects: PodNames, Zones, Labels and
 // NamespaceLabels. A namespace without an object has no labels.
 func AcquireManifests(paths []string, c Config) (*Feed, error) {
 	if len(paths) == 0 {
@@ -57,15 +57,15 @@ func AcquireManifests(paths []string, c Config) (*Feed, error) {
 			return nil, fmt.Errorf("manifests: %w", err)
 		}
 	}
-	all := []zone.Resource{zone.Namespaces, zone.Services, zone.EndpointSlices, zone.Pods}
+	all := []zone.Resource{zone.Namespaces, zone.Services, zone.EndpointSlices, zone.Pods, zone.ServiceImports}
 	selects, err := c.selectors()
 	if err != nil {
 		return nil, fmt.Errorf("manifests: %w", err)
 	}
-	c = Config{PodNames: c.PodNames, Labels: c.Labels, NamespaceLabels: c.NamespaceLabels}
+	c = Config{PodNames: c.PodNames, Zones: c.Zones, Labels: c.Labels, NamespaceLabels: c.NamespaceLabels}
 	return acquire(sourceKey{config: c, manifests: strings.Join(abs, "\x00")}, all, func(s *source) error {
 		s.name = strings.Join(abs, ", ")
-		s.conv.podNames = c.PodNames
+		s.conv.podNames, s.conv.zones = c.PodNames, c.Zones
 		for _, r := range all {
 			s.follow(r)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -43,6 +44,23 @@ apiVersion: v1
 kind: Pod
 metadata: {name: web-0}
 status: {podIP: 10.1.0.1}
+`
+
+const importsYAML = `
+apiVersion: v1
+kind: List
+items:
+- apiVersion: multicluster.x-k8s.io/v1beta1
+  kind: ServiceImport
+  metadata: {name: web, namespace: shop}
+  spec: {type: ClusterSetIP, ips: [10.97.0.1], ports: [{port: 80}]}
+- apiVersion: multicluster.x-k8s.io/v1alpha1
+  kind: ServiceImport
+  metadata: {name: db}
+  spec: {type: Headless, ports: []}
+- apiVersion: multicluster.x-k8s.io/v1alpha1
+  kind: ServiceExport
+  metadata: {name: db}
 `
 
 const shopJSON = `{"apiVersion": "v1", "kind": "List", "items": [
@@ -325,5 +343,30 @@ func TestManifestReloadIsAtomic(t *testing.T) {
 	close(done)
 	if n := <-checks; n == 0 {
 		t.Error("nothing was checked")
+	}
+}
+
+func TestManifestImports(t *testing.T) {
+	conv := new(converter)
+	selects, err := Config{Labels: "none=of-these"}.selectors() // which does not concern them
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := newManifestSet(conv, selects, 3)
+	file := filepath.Join(t.TempDir(), "imports.yaml")
+	if err := os.WriteFile(file, []byte(importsYAML), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := set.addFile(file); err != nil {
+		t.Fatal(err)
+	}
+	values := set.complete()
+	want := []zone.Object{
+		&zone.ServiceImport{Service: zone.Service{Key: zone.Key{Namespace: "shop", Name: "web"}, Version: 3, ClusterIPs: addrs("10.97.0.1"),
+			Ports: []zone.Port{{Protocol: "TCP", Number: 80}}}},
+		&zone.ServiceImport{Service: zone.Service{Key: zone.Key{Namespace: "default", Name: "db"}, Version: 3, Kind: zone.Headless}},
+	}
+	if got := values[zone.ServiceImports]; !reflect.DeepEqual(got, want) || len(values[zone.Namespaces]) != 2 || set.ignored != 1 {
+		t.Errorf("%+v, %d namespaces, %d ignored", got, len(values[zone.Namespaces]), set.ignored)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -194,6 +195,13 @@ func (m *manifestSet) addObject(at origin, raw object) error {
 		}
 	case *corev1.Pod:
 		kind = zone.Pods
+	case *mcsv1alpha1.ServiceImport:
+		kind = zone.ServiceImports
+		for i := range raw.Spec.Ports {
+			if raw.Spec.Ports[i].Protocol == "" {
+				raw.Spec.Ports[i].Protocol = corev1.ProtocolTCP
+			}
+		}
 	}
 	if raw.GetName() == "" {
 		return fmt.Errorf("%s: metadata.name is missing", at)

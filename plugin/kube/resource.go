@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/metrics"
 	"k8s.io/klog/v2"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
@@ -28,8 +29,14 @@ import (
 type object interface {
 	runtime.Object
 	metav1.Object
+}
+
+// protobufObject is an object with a protobuf form. Custom resources have none,
+// and API servers send them as JSON.
+type protobufObject interface {
+	object
 	Reset()
-	Unmarshal([]byte) error // the protobuf form
+	Unmarshal([]byte) error
 }
 
 // resource says how to ask an API server for the objects of a zone.Resource.
@@ -55,7 +62,13 @@ var resources = [...]resource{
 		func() object { return new(discoveryv1.EndpointSlice) }, new(discoveryv1.EndpointSliceList), ""},
 	zone.Pods: {zone.Pods, corev1.SchemeGroupVersion,
 		func() object { return new(corev1.Pod) }, new(corev1.PodList), podFields},
+	zone.ServiceImports: {zone.ServiceImports, importGroup,
+		func() object { return new(mcsv1alpha1.ServiceImport) }, new(mcsv1alpha1.ServiceImportList), ""},
 }
+
+// importGroup is the version of the Multi-Cluster Services API that CoreDNS
+// follows. v1beta1 says the same in the same fields.
+var importGroup = schema.GroupVersion{Group: mcsv1alpha1.GroupName, Version: "v1alpha1"}
 
 // codecs knows the types in resources and no others: client-go's own scheme
 // would link every API group there is.
@@ -64,8 +77,11 @@ var codecs = serializer.NewCodecFactory(func() *runtime.Scheme {
 	for _, r := range resources {
 		scheme.AddKnownTypes(r.group, r.new(), r.list)
 	}
-	scheme.AddKnownTypes(corev1.SchemeGroupVersion, new(corev1.List)) // of manifests
-	for _, group := range []schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion} {
+	// Of manifests; kubectl writes imports in the newest version there is.
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, new(corev1.List))
+	scheme.AddKnownTypes(schema.GroupVersion{Group: importGroup.Group, Version: "v1beta1"},
+		new(mcsv1alpha1.ServiceImport), new(mcsv1alpha1.ServiceImportList))
+	for _, group := range []schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, importGroup} {
 		metav1.AddToGroupVersion(scheme, group)
 	}
 	return scheme
@@ -102,7 +118,7 @@ func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runt
 	}
 	defer body.Close()
 	f.store.contact()
-	l, err := decodeList(body, f.new(), f.store.conv)
+	l, err := decodeList(body, f.new, f.store.conv)
 	if err != nil {
 		return nil, err
 	}
