@@ -47,6 +47,12 @@ func (h *Handler) Metadata(ctx context.Context, state request.Request) context.C
 		set("service", func() string { return d.Service })
 		set("namespace", func() string { return d.Namespace })
 		set("kind", func() string { return d.Kind })
+		if d.Multicluster {
+			set("cluster", func() string { return d.Cluster })
+		}
+		if h.cfg.view.Zonal {
+			set("zone", func() string { return d.Topology })
+		}
 	}
 	return ctx
 }

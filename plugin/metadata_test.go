@@ -2,6 +2,7 @@ package clusterdns
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -40,6 +41,42 @@ func TestMetadata(t *testing.T) {
 				if got != want {
 					t.Errorf("%s: %s%s is %q, want %q", row.name, prefix, label, got, want)
 				}
+			}
+		}
+	}
+}
+
+// The labels "cluster" and "zone" are there where names can have them.
+func TestMetadataMulticlusterAndZonal(t *testing.T) {
+	w := newWorld(t, cluster)
+	both := stanza{zones: []string{"cluster.local.", "set.local."}, multicluster: []string{"set.local."}, zonal: true}
+	for _, row := range []struct {
+		stanza     stanza
+		name, want string // cluster, zone, endpoint, port-name, service; "-" is not there
+	}{
+		{both, "EP.C1.s.ns.svc.set.local.", "c1, , ep, , s"},
+		{both, "ep.s.ns.svc.set.local.", ", , ep, , s"},
+		{both, "_http._tcp.s.ns.svc.set.local.", ", , , http, s"},
+		{both, "ep.c1.s.ns.svc.cluster.local.", "-, , , ep, s"},
+		{both, "Z.Corp.pin._zone.s.ns.svc.cluster.local.", "-, z.corp, , , s"},
+		{both, "z.prefer._zone.s.ns.svc.cluster.local.", "-, z, , , s"},
+		{both, "z.pin._zone.s.ns.svc.set.local.", "-, -, -, -, -"},
+		{stanza{}, "ep.s.ns.svc.cluster.local.", "-, -, ep, , s"},
+	} {
+		h := row.stanza.handler(t, w.Writer)
+		for _, prefix := range metadataPrefixes {
+			ctx := metadata.ContextWithMetadata(context.Background())
+			ctx = h.Metadata(ctx, request.Request{W: &recorder{}, Req: dnstext.Cluster.Query(t, row.name+" A")})
+			var got []string
+			for _, label := range []string{"cluster", "zone", "endpoint", "port-name", "service"} {
+				value := "-"
+				if f := metadata.ValueFunc(ctx, prefix+label); f != nil {
+					value = f()
+				}
+				got = append(got, value)
+			}
+			if text := strings.Join(got, ", "); text != row.want {
+				t.Errorf("%s: %q, want %q", row.name, text, row.want)
 			}
 		}
 	}

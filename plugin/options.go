@@ -2,6 +2,7 @@ package clusterdns
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,6 +122,25 @@ var options = []option{
 		cfg.manifests = append(cfg.manifests, args...)
 		return nil
 	}},
+	{"multicluster", "[ZONES...]", 0, -1, func(cfg *config, args []string) error {
+		if len(args) == 0 {
+			log.Warning("Option multicluster: without zones it does nothing")
+		}
+		cfg.view.Multicluster = nil
+		for _, arg := range args {
+			zones := plugin.Host(arg).NormalizeExact()
+			if len(zones) == 0 {
+				return fmt.Errorf("zone %q is no domain name and no network", arg)
+			}
+			for _, zone := range zones {
+				if !slices.Contains(cfg.view.Zones, zone) {
+					return fmt.Errorf("zone %q is none of the stanza's zones %v", arg, cfg.view.Zones)
+				}
+			}
+			cfg.view.Multicluster = append(cfg.view.Multicluster, zones...)
+		}
+		return nil
+	}},
 	{"namespace_labels", "EXPRESSION", 1, -1, func(cfg *config, args []string) (err error) {
 		cfg.feed.NamespaceLabels, err = selector(args)
 		cfg.view.SelectedNamespaces = true
@@ -182,6 +202,10 @@ var options = []option{
 		log.Warning("Option upstream has no effect: targets outside of the zone are looked up through this server")
 		return nil
 	}},
+	{"zonal", "", 0, 0, func(cfg *config, _ []string) error {
+		cfg.view.Zonal, cfg.feed.Zones = true, true
+		return nil
+	}},
 }
 
 func atLeastZero(arg string) (int, error) {
@@ -221,6 +245,9 @@ func parse(c *caddy.Controller) (*config, error) {
 	}
 	if len(cfg.view.Namespaces) > 0 && f.NamespaceLabels != "" {
 		return nil, c.Err("namespaces and namespace_labels both say which namespaces are shown: use one of them")
+	}
+	if cfg.view.Zonal && cfg.view.NoEndpoints {
+		return nil, c.Err("zonal names are those of endpoints: use it without noendpoints")
 	}
 	return cfg, nil
 }

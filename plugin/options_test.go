@@ -85,6 +85,15 @@ func TestParse(t *testing.T) {
 		{inBlock("fastlane off"), defaults(func(cfg *config) { cfg.fastlane.off = true })},
 		{inBlock("fastlane workers 3"), defaults(func(cfg *config) { cfg.fastlane.workers = 3 })},
 		{inBlock("fastlane off\nfastlane workers 1"), defaults(func(cfg *config) { cfg.fastlane.workers = 1 })},
+		{inBlock("multicluster"), defaults(func(*config) {})},
+		{"kubernetes cluster.local clusterset.local b.local {\nmulticluster b.local\nmulticluster ClusterSet.local.\n}", defaults(func(cfg *config) {
+			cfg.word = "kubernetes"
+			cfg.view.Zones, cfg.view.Multicluster = []string{"cluster.local.", "clusterset.local.", "b.local."}, []string{"clusterset.local."}
+		})},
+		{"clusterdns {\nmulticluster block.example\n}", defaults(func(cfg *config) {
+			cfg.view.Zones, cfg.view.Multicluster = []string{"block.example."}, []string{"block.example."}
+		})},
+		{inBlock("zonal"), defaults(func(cfg *config) { cfg.view.Zonal, cfg.feed.Zones = true, true })},
 		{inBlock("startup_timeout 300ms"), defaults(func(cfg *config) { cfg.startupTimeout = 300 * time.Millisecond })},
 		{inBlock("startup_timeout 0s"), defaults(func(cfg *config) { cfg.startupTimeout = 0 })},
 		{inBlock("upstream"), defaults(func(*config) {})},
@@ -148,6 +157,11 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("fastlane workers two"), `Testfile:2 - Error during parsing: fastlane: "two" is no number of workers from 1`},
 		{inBlock("negative_cache 0"), `Testfile:2 - Error during parsing: negative_cache: "0" is neither off nor a number of entries from 1`},
 		{inBlock("negative_cache on"), `Testfile:2 - Error during parsing: negative_cache: "on" is neither off nor a number of entries from 1`},
+		{inBlock("ttl 5\nmulticluster clusterset.local"),
+			`Testfile:3 - Error during parsing: multicluster: zone "clusterset.local" is none of the stanza's zones [cluster.local.]`},
+		{inBlock("multicluster a..b"), `Testfile:2 - Error during parsing: multicluster: zone "a..b" is no domain name and no network`},
+		{inBlock("zonal now"), `Testfile:2 - Error during parsing: zonal takes "", not "now"`},
+		{inBlock("zonal\nnoendpoints"), `Testfile:4 - Error during parsing: zonal names are those of endpoints: use it without noendpoints`},
 		{inBlock("manifests"), `Testfile:2 - Error during parsing: manifests takes "PATH...", not ""`},
 		{inBlock("manifests x\nendpoint http://a"),
 			`Testfile:4 - Error during parsing: manifests stands in the place of an API server: use it without endpoint, kubeconfig and tls`},
@@ -187,7 +201,7 @@ func TestParseBadZones(t *testing.T) {
 // of its own, and upstream.
 func TestOptionNames(t *testing.T) {
 	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names fallthrough fastlane ignore " +
-		"kubeconfig labels manifests namespace_labels namespaces negative_cache noendpoints pods startup_timeout tls ttl upstream"
+		"kubeconfig labels manifests multicluster namespace_labels namespaces negative_cache noendpoints pods startup_timeout tls ttl upstream zonal"
 	var got []string
 	for _, o := range options {
 		got = append(got, o.name)

@@ -120,6 +120,7 @@ func (cfg *config) acquire() (*kube.Feed, error) {
 	feed := cfg.feed
 	feed.NoEndpoints = cfg.view.NoEndpoints
 	feed.Pods = cfg.view.Pods == zone.PodsVerified
+	feed.Multicluster = len(cfg.view.Multicluster) > 0
 	return kube.Acquire(feed)
 }
 

@@ -156,12 +156,15 @@ type stanza struct {
 	negativeCache int
 	local         []netip.Addr
 	next          plugin.Handler
+	multicluster  []string
+	zonal         bool
 }
 
 func (s stanza) handler(t testing.TB, w *zone.Writer) *Handler {
 	t.Helper()
 	cfg := &config{word: directive, negativeCache: s.negativeCache, view: zone.Options{
 		Zones: s.zones, TTL: s.ttl, Pods: s.pods, NoEndpoints: s.noEndpoints, IgnoreEmpty: s.ignoreEmpty,
+		Multicluster: s.multicluster, Zonal: s.zonal,
 	}}
 	if cfg.view.Zones == nil {
 		cfg.view.Zones = []string{"cluster.local."}
