@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 // question is one question, how it is asked, and the category it counts for.
@@ -112,6 +114,9 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 		for _, ip := range s.Spec.ExternalIPs {
 			addr(ip)
 		}
+		for _, zonal := range []string{"z1.pin._zone", "z1.prefer._zone", "nowhere.pin._zone", "a.nowhere.prefer._zone", "z1.both._zone", "pin._zone"} {
+			add(zonal, s.Name, s.Namespace, "svc")
+		}
 		add("_", "_", s.Name, s.Namespace, "svc")
 		add("foo", s.Name, s.Namespace, "svc")
 	}
@@ -119,8 +124,26 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 	if err != nil {
 		return nil, err
 	}
+	imports, err := listImports(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range imports {
+		add(s.Name, s.Namespace, "svc")
+		for _, p := range s.Spec.Ports {
+			addPort(add, p.Name, string(p.Protocol), s.Name, s.Namespace, "svc")
+		}
+		add("foo", "c1", s.Name, s.Namespace, "svc")
+		add("foo", "_c1", s.Name, s.Namespace, "svc")
+	}
 	for _, s := range slicesList.Items {
 		service := s.Labels["kubernetes.io/service-name"]
+		if of := s.Labels[mcs.LabelServiceName]; of != "" {
+			addImported(add, s, of)
+			if service == "" {
+				continue // its addresses have no names
+			}
+		}
 		if service == "" {
 			service = "none"
 		}
@@ -143,6 +166,10 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 			}
 			if e.TargetRef != nil {
 				add(e.TargetRef.Name, service, s.Namespace, "svc")
+			}
+			if e.Zone != nil {
+				add(*e.Zone, "pin", "_zone", service, s.Namespace, "svc")
+				add(*e.Zone, "prefer", "_zone", service, s.Namespace, "svc")
 			}
 		}
 	}
@@ -168,6 +195,30 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 		add("a", "b", "c", label, "shop", "pod")
 	}
 	return n, nil
+}
+
+// addImported adds names of the endpoints of an import's slice.
+func addImported(add func(...string), s discoveryv1.EndpointSlice, of string) {
+	cluster := s.Labels[mcs.LabelSourceCluster]
+	label := func(name string) {
+		add(name, of, s.Namespace, "svc")
+		add(name, "c1", of, s.Namespace, "svc")
+		if cluster != "" {
+			add(name, cluster, of, s.Namespace, "svc")
+		}
+	}
+	for _, p := range s.Ports {
+		addPort(add, *p.Name, string(*p.Protocol), of, s.Namespace, "svc")
+	}
+	for _, e := range s.Endpoints {
+		label(strings.NewReplacer(".", "-", ":", "-").Replace(e.Addresses[0]))
+		if e.Hostname != nil {
+			label(*e.Hostname)
+		}
+		if e.TargetRef != nil {
+			label(e.TargetRef.Name)
+		}
+	}
 }
 
 // addPort adds names of a port of the service whose labels are given.

@@ -56,9 +56,17 @@ var rules = []rule{
 		aliased := noData(ours) && slices.ContainsFunc(stock.answer, is) // an ExternalName led there
 		return stock.rcode == dns.RcodeSuccess && (is(q.name) && noName(ours) || aliased)
 	}},
-	{"unlabelled-slice-ptr", 20, func(q question, stock, ours reply) bool {
+	{"unlabelled-slice-ptr", 60, func(q question, stock, ours reply) bool {
 		// Stock answers a name with an empty label, which cannot be packed.
-		return strings.HasPrefix(strings.ToLower(q.name), "2.6.129.10.in-") && stock.err != "" && noName(ours)
+		name := strings.ToLower(q.name)
+		return (strings.HasPrefix(name, "2.6.129.10.in-") || strings.HasPrefix(name, "1.4.140.10.in-")) && stock.err != "" && noName(ours)
+	}},
+	{"no-source-cluster", 100, func(q question, stock, ours reply) bool {
+		// The same, of the targets.
+		return q.qtype == dns.TypeSRV && strings.Contains(strings.ToLower(q.name), "clusterless.data.svc.clusterset.") && stock.err != "" && len(ours.answer) > 0
+	}},
+	{"no-address-txt", 60, func(q question, stock, ours reply) bool {
+		return q.qtype == dns.TypeTXT && strings.Contains(strings.ToLower(q.name), "pending.shop.svc.clusterset.") && noName(stock) && noData(ours)
 	}},
 	{"failed-chase", 300, func(q question, stock, ours reply) bool {
 		name := strings.ToLower(q.name)

@@ -51,6 +51,9 @@ func (w *world) create(ctx context.Context, services int) error {
 	if err := w.reachSome(ctx, w.rand); err != nil {
 		return err
 	}
+	if err := w.imports(ctx); err != nil {
+		return err
+	}
 	return w.pods(ctx)
 }
 
@@ -101,11 +104,15 @@ func tier(name string) map[string]string {
 
 // endpoint is an endpoint of a slice. ready is t, f or empty for nil.
 type endpoint struct {
-	addr, ready, hostname, pod string
+	addr, ready, hostname, pod, zone string
 }
 
 func (w *world) slice(ctx context.Context, ns, name, service string, ports []discoveryv1.EndpointPort, endpoints ...endpoint) error {
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, Labels: tier(service)}, Ports: ports}
+	return w.labelledSlice(ctx, ns, name, service, tier(service), ports, endpoints...)
+}
+
+func (w *world) labelledSlice(ctx context.Context, ns, name, service string, labels map[string]string, ports []discoveryv1.EndpointPort, endpoints ...endpoint) error {
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, Labels: labels}, Ports: ports}
 	if service != "" {
 		s.Labels[discoveryv1.LabelServiceName] = service
 	}
@@ -123,6 +130,9 @@ func (w *world) slice(ctx context.Context, ns, name, service string, ports []dis
 		}
 		if e.hostname != "" {
 			ep.Hostname = &e.hostname
+		}
+		if e.zone != "" {
+			ep.Zone = &e.zone
 		}
 		if e.pod != "" {
 			ep.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: ns, Name: e.pod}
@@ -209,7 +219,7 @@ func (w *world) awkward(ctx context.Context) error {
 		func() error { return w.service(ctx, "data", "db", "Headless", "", svcPort("sql", "TCP", 5432)) },
 		func() error {
 			return w.slice(ctx, "data", "db-1", "db", two, endpoint{addr: "10.129.4.1", hostname: "db-0", pod: "db-0"},
-				endpoint{addr: "10.129.4.2", hostname: "db-1", pod: "db-1"}, endpoint{addr: "10.129.4.3", pod: "db-anon"},
+				endpoint{addr: "10.129.4.2", hostname: "db-1", pod: "db-1", zone: "Z1"}, endpoint{addr: "10.129.4.3", pod: "db-anon", zone: "corp.example.com"},
 				endpoint{addr: "10.129.4.4", pod: strings.Repeat("p", 64)}, endpoint{addr: "10.129.4.5", hostname: "db-5", ready: "f"})
 		},
 		func() error {
@@ -329,6 +339,8 @@ func (w *world) random(ctx context.Context, i int) error {
 			if six {
 				e.addr = fmt.Sprintf("fd00:10:131::%x:%x", i+1, 1+r.IntN(40))
 			}
+			// By the address, of which stock knows one zone in a slice.
+			e.zone = []string{"z1", "Z2", "corp.example.com", ""}[e.addr[len(e.addr)-1]%4]
 			if r.IntN(3) == 0 {
 				e.hostname = fmt.Sprintf("h%d", r.IntN(10))
 			}
@@ -428,5 +440,8 @@ func (w *world) change(ctx context.Context, round int) error {
 	if err := w.service(ctx, "shop", name, "Headless", ""); err != nil {
 		return err
 	}
-	return w.slice(ctx, "shop", name, name, nil, endpoint{addr: fmt.Sprintf("10.129.10.%d", round)})
+	if err := w.slice(ctx, "shop", name, name, nil, endpoint{addr: fmt.Sprintf("10.129.10.%d", round), zone: "z1"}); err != nil {
+		return err
+	}
+	return w.changeImports(ctx, round)
 }
