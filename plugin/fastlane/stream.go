@@ -118,7 +118,10 @@ func (s *stream) answer() (answered bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.lane.recovered(r)
-			err = io.ErrUnexpectedEOF // the connection's state is unknown
+			if len(s.out) > 0 {
+				s.Write(s.out) // replies to the messages before
+			}
+			err = io.ErrUnexpectedEOF // there is no reply to send in this one's turn
 		}
 		if sound {
 			program.spare.Put(responder)
@@ -163,16 +166,26 @@ func (s *stream) flush(r Responder) error {
 	if len(s.out) == 0 {
 		return nil
 	}
-	if t := s.lane.cfg.WriteTimeout; t > 0 {
-		s.SetWriteDeadline(time.Now().Add(t))
-	}
-	_, err := s.Conn.Write(s.out)
+	_, err := s.Write(s.out)
 	if cap(s.out) > 2*streamOut {
 		s.out = nil // one large reply should not cost memory for as long as the connection is open
 	}
 	s.out = s.out[:0]
 	r.Sent(time.Since(s.since))
 	return err
+}
+
+// Write implements net.Conn, with the write timeout: a dns.Server sets none. An
+// error ends the connection, since nobody can tell where the next reply begins.
+func (s *stream) Write(p []byte) (int, error) {
+	if t := s.lane.cfg.WriteTimeout; t > 0 {
+		s.SetWriteDeadline(time.Now().Add(t))
+	}
+	n, err := s.Conn.Write(p)
+	if err != nil {
+		s.Conn.Close()
+	}
+	return n, err
 }
 
 // extendDeadline gives the client the idle timeout anew, as the dns.Server does
