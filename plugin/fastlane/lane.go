@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,11 +44,12 @@ type Lane struct {
 	tcp     *dns.Server
 	program atomic.Pointer[Program]
 
-	streams  atomic.Int64
+	streams  streams
 	panics   atomic.Uint64
 	errors   atomic.Uint64
 	closed   chan struct{}
 	closeOne sync.Once
+	tcpEnded chan struct{} // closed when the listener and all streams are
 }
 
 type laneConfig struct {
@@ -62,7 +64,7 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lane{cfg: laneConfig{cfg, opt}, sockets: s, closed: make(chan struct{})}
+	l := &Lane{cfg: laneConfig{cfg, opt}, sockets: s, closed: make(chan struct{}), tcpEnded: make(chan struct{})}
 	l.program.Store(p)
 	for _, c := range s.UDP {
 		w, err := l.newWorker(c)
@@ -84,8 +86,11 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 		started.Add(1)
 		server.NotifyStartedFunc = started.Done
 		go func() {
-			if err := server.ActivateAndServe(); err != nil {
+			if err := server.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
 				l.report(fmt.Errorf("serving: %w", err))
+			}
+			if server == l.tcp {
+				close(l.tcpEnded)
 			}
 		}()
 	}
@@ -125,7 +130,8 @@ const steerGrace = 50 * time.Millisecond
 //
 //  1. The kernel is told to steer to CoreDNS's sockets.
 //  2. The workers empty their sockets, as does the listener.
-//  3. Everything that is under way in the chain gets its reply.
+//  3. Everything that is under way in the chain gets its reply, and streams
+//     go on until their clients pause.
 //
 // When ctx is done it goes on without waiting.
 func (l *Lane) Close(ctx context.Context) {
@@ -138,22 +144,28 @@ func (l *Lane) Close(ctx context.Context) {
 		case <-time.After(steerGrace):
 		case <-ctx.Done():
 		}
-		var drained sync.WaitGroup
+		var down sync.WaitGroup
 		for _, w := range l.workers {
-			drained.Go(func() { w.drain(ctx) })
+			down.Go(func() {
+				w.drain(ctx)
+				w.server.ShutdownContext(ctx)
+			})
 		}
-		drained.Wait()
-		l.shutdown(ctx)
+		down.Go(func() {
+			// Once it is shut down a dns.Server closes each connection after the
+			// next message, whatever has been sent behind it. So it is the last to
+			// know.
+			l.sockets.TCP.Close()
+			l.streams.end()
+			select {
+			case <-l.tcpEnded:
+			case <-ctx.Done():
+			}
+			l.tcp.ShutdownContext(ctx)
+		})
+		down.Wait()
+		l.sockets.Close() // for the servers that never came up, or not down
 	})
-}
-
-func (l *Lane) shutdown(ctx context.Context) {
-	var down sync.WaitGroup
-	for _, s := range l.servers() {
-		down.Go(func() { s.ShutdownContext(ctx) })
-	}
-	down.Wait()
-	l.sockets.Close() // for the servers that never came up, or not down
 }
 
 // Watching: a worker that has datagrams waiting and has not come by to receive
@@ -204,7 +216,7 @@ func (l *Lane) report(err error) {
 // Stats are a lane's counters.
 type Stats struct {
 	Sockets int    // for UDP
-	Streams int64  // open TCP connections
+	Streams int    // open TCP connections
 	Panics  uint64 // messages lost to a panic
 	Errors  uint64 // of receiving and sending
 	// Batches are the numbers of batches received, by the logarithm to base 2
@@ -216,7 +228,7 @@ type Stats struct {
 // Stats returns l's counters.
 func (l *Lane) Stats() Stats {
 	s := Stats{
-		Sockets: len(l.workers), Streams: l.streams.Load(),
+		Sockets: len(l.workers), Streams: l.streams.len(),
 		Panics: l.panics.Load(), Errors: l.errors.Load(),
 		Batches: make([]uint64, len(l.workers[0].received)),
 	}

@@ -15,9 +15,54 @@ const (
 	streamOut = 32 << 10
 )
 
-// linger is how long a stream goes on reading when its server has been told to
-// stop: queries that are on their way are answered.
-const linger = 100 * time.Millisecond
+// A stream that has been told to end goes on until its client has been silent
+// for linger, so that queries on their way are answered, but not longer than
+// lingerMost: what a client that never pauses has on its way then is lost.
+const (
+	linger     = 100 * time.Millisecond
+	lingerMost = time.Second
+)
+
+// streams are the open ones of a lane.
+type streams struct {
+	mu     sync.Mutex
+	open   map[*stream]struct{}
+	ending bool
+}
+
+func (a *streams) add(s *stream) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open == nil {
+		a.open = map[*stream]struct{}{}
+	}
+	a.open[s] = struct{}{}
+	if a.ending {
+		s.SetReadDeadline(past)
+	}
+}
+
+func (a *streams) remove(s *stream) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.open, s)
+}
+
+func (a *streams) len() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.open)
+}
+
+// end tells all streams to end, those too that are still to be added.
+func (a *streams) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ending = true
+	for s := range a.open {
+		s.SetReadDeadline(past)
+	}
+}
 
 // listener makes streams of the connections that it accepts.
 type listener struct {
@@ -31,12 +76,13 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	remote, _ := c.RemoteAddr().(*net.TCPAddr)
-	l.lane.streams.Add(1)
-	return &stream{
+	s := &stream{
 		Conn: c, lane: l.lane,
 		from: Client{TCP: true, IPv6: remote != nil && remote.IP.To4() == nil},
 		buf:  make([]byte, streamIn),
-	}, nil
+	}
+	l.lane.streams.add(s)
+	return s, nil
 }
 
 // stream is a net.Conn of which a dns.Server reads the messages (each behind
@@ -49,8 +95,7 @@ func (l listener) Accept() (net.Conn, error) {
 //     and returns that message to the dns.Server, which answers it before it
 //     reads on. So replies are in the order of the queries.
 //
-// All but SetReadDeadline is called by one goroutine, the dns.Server's for the
-// connection.
+// Read is called by one goroutine, the dns.Server's for the connection.
 type stream struct {
 	net.Conn
 	lane    *Lane
@@ -64,9 +109,8 @@ type stream struct {
 	since   time.Time
 	queries int
 
-	mu      sync.Mutex // SetReadDeadline is also called by Shutdown
-	closing bool
-	closed  sync.Once
+	mu    sync.Mutex // SetReadDeadline is also called by whoever ends the stream
+	until time.Time  // when it ends, once it has been told to
 }
 
 // Read implements net.Conn.
@@ -92,8 +136,8 @@ func (s *stream) Read(p []byte) (int, error) {
 		if limit := s.lane.cfg.MaxTCPQueries; limit > 0 && s.queries >= limit {
 			return 0, io.EOF
 		}
-		if answered {
-			s.extendDeadline()
+		if answered { // as the dns.Server does after a message that it answered
+			s.SetReadDeadline(time.Now().Add(s.lane.program.Load().IdleTimeout))
 		}
 		s.start, s.end = 0, copy(s.buf, s.buf[s.start:s.end])
 		n, err := s.Conn.Read(s.buf[s.end:])
@@ -188,30 +232,26 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// extendDeadline gives the client the idle timeout anew, as the dns.Server does
-// after a message that it answered itself.
-func (s *stream) extendDeadline() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closing {
-		s.Conn.SetReadDeadline(time.Now().Add(s.lane.program.Load().IdleTimeout))
-	}
-}
-
-// SetReadDeadline implements net.Conn. A deadline in the past, with which the
-// dns.Server ends, leaves the client the time to linger.
+// SetReadDeadline implements net.Conn. A deadline in the past, with which a
+// dns.Server ends too, leaves the client the time to linger, as does every one
+// from then on.
 func (s *stream) SetReadDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now := time.Now(); t.Before(now) {
-		s.closing = true
-		t = now.Add(linger)
+	now := time.Now()
+	if s.until.IsZero() && t.Before(now) {
+		s.until = now.Add(lingerMost)
+	}
+	if !s.until.IsZero() {
+		if t = now.Add(linger); t.After(s.until) {
+			t = s.until
+		}
 	}
 	return s.Conn.SetReadDeadline(t)
 }
 
 // Close implements net.Conn.
 func (s *stream) Close() error {
-	s.closed.Do(func() { s.lane.streams.Add(-1) })
+	s.lane.streams.remove(s)
 	return s.Conn.Close()
 }
