@@ -34,6 +34,8 @@ type Options struct {
 	// Stalled is called, once, when the lane has closed itself because a worker
 	// stopped answering.
 	Stalled func()
+
+	tick time.Duration // of the watchdog, unless 0, for tests
 }
 
 // Lane receives what is sent to one address, for UDP and TCP. See Open.
@@ -60,6 +62,9 @@ type laneConfig struct {
 // Open opens a lane for p at cfg.Addr, in front of the sockets that CoreDNS has
 // there, and has the kernel steer everything to it.
 func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
+	if opt.tick == 0 {
+		opt.tick = watchTick
+	}
 	s, err := openSockets(cfg.Addr, cfg.Others, cfg.Workers)
 	if err != nil {
 		return nil, err
@@ -179,7 +184,7 @@ const (
 // watch closes the lane if a worker stops answering: CoreDNS's own sockets are
 // still there, and its chain answers all that the lane does.
 func (l *Lane) watch() {
-	tick := time.NewTicker(watchTick)
+	tick := time.NewTicker(l.cfg.tick)
 	defer tick.Stop()
 	turns, strikes := make([]uint64, len(l.workers)), make([]int, len(l.workers))
 	for {
@@ -195,10 +200,11 @@ func (l *Lane) watch() {
 				continue
 			}
 			if strikes[i]++; strikes[i] >= stallTicks {
-				l.report(fmt.Errorf("worker %d has not received for %v while datagrams wait", i, stallTicks*watchTick))
-				ctx, cancel := context.WithCancelCause(context.Background())
-				cancel(errors.New("stalled")) // nothing to wait for
+				l.report(fmt.Errorf("worker %d has not received for %v while datagrams wait", i, stallTicks*l.cfg.tick))
+				// Time for the other workers, which may have datagrams waiting too.
+				ctx, cancel := context.WithTimeout(context.Background(), l.cfg.tick)
 				l.Close(ctx)
+				cancel()
 				l.cfg.Stalled()
 				return
 			}
