@@ -125,6 +125,11 @@ func (w *worker) drain(ctx context.Context) {
 	}
 }
 
+// drainRound bounds how long a worker that drains waits for a datagram that it
+// has seen: one with a wrong checksum is gone once it is looked at. It comes
+// back for the others.
+const drainRound = 10 * time.Millisecond
+
 // hasMore is called when the deadline was over before a batch arrived. It
 // reports whether the worker drains and there is something to receive, which it
 // allows.
@@ -135,7 +140,7 @@ func (w *worker) hasMore() bool {
 		return false
 	}
 	if n, err := w.conn.Pending(); err == nil && n > 0 {
-		w.UDPConn.SetReadDeadline(time.Now().Add(time.Second))
+		w.UDPConn.SetReadDeadline(time.Now().Add(drainRound))
 		return true
 	}
 	select {
