@@ -154,6 +154,11 @@ func (w *worker) hasMore() bool {
 // answer has the n datagrams of the batch answered and the replies sent. What
 // was declined stays for ReadFrom.
 func (w *worker) answer(n int) {
+	defer func() {
+		if r := recover(); r != nil { // of Sent, when all is said and done
+			w.lane.recovered(r)
+		}
+	}()
 	start := time.Now()
 	if p := w.lane.program.Load(); p != w.program {
 		w.program, w.responder = p, p.NewResponder()
