@@ -72,7 +72,14 @@ func (p *Program) Wait(ctx context.Context) error {
 func (l *Lane) serveDNS(w dns.ResponseWriter, r *dns.Msg) {
 	for {
 		p := l.program.Load()
-		p.busy.RLock()
+		// RLock would wait behind a Wait, for what is in the chain of a Program
+		// that has been replaced.
+		if !p.busy.TryRLock() {
+			if l.program.Load() != p {
+				continue
+			}
+			p.busy.RLock()
+		}
 		if l.program.Load() == p {
 			defer p.busy.RUnlock()
 			p.Chain(w, r)
