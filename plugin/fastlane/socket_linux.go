@@ -18,24 +18,39 @@ import (
 )
 
 func (s *sockets) open(addr string, n int) error {
-	if err := s.openUDP(addr, n); err != nil {
+	// Both before anything is bound, to be closed again with what it has got.
+	udp, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
 		return err
 	}
-	return s.openTCP(addr)
+	udpBefore, err := s.expect("udp", "UDP sockets", udp.AddrPort())
+	if err != nil {
+		return err
+	}
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return err
+	}
+	tcpBefore, err := s.expect("tcp", "TCP listeners", tcp.AddrPort())
+	if err != nil {
+		return err
+	}
+	if err := s.openUDP(addr, n, udpBefore); err != nil {
+		return err
+	}
+	return s.openTCP(addr, tcpBefore)
 }
 
-func (s *sockets) openUDP(addr string, n int) error {
-	a, err := net.ResolveUDPAddr("udp", addr)
-	if err != nil {
-		return err
+// expect says how many sockets hold a, which must be CoreDNS's at the least.
+func (s *sockets) expect(network, what string, a netip.AddrPort) (int, error) {
+	n, err := holders(network, a)
+	if err == nil && n < s.others {
+		err = fmt.Errorf("%d %s hold this address, expected %d of CoreDNS", n, what, s.others)
 	}
-	before, err := holders("udp", a.AddrPort())
-	if err != nil {
-		return err
-	}
-	if before < s.others {
-		return fmt.Errorf("%d UDP sockets hold this address, expected %d of CoreDNS", before, s.others)
-	}
+	return n, err
+}
+
+func (s *sockets) openUDP(addr string, n, before int) error {
 	for range n {
 		c, err := reuseport.ListenPacket("udp", addr)
 		if err != nil {
@@ -54,18 +69,7 @@ func (s *sockets) openUDP(addr string, n int) error {
 	return nil
 }
 
-func (s *sockets) openTCP(addr string) error {
-	a, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		return err
-	}
-	before, err := holders("tcp", a.AddrPort())
-	if err != nil {
-		return err
-	}
-	if before < s.others {
-		return fmt.Errorf("%d TCP listeners hold this address, expected %d of CoreDNS", before, s.others)
-	}
+func (s *sockets) openTCP(addr string, before int) error {
 	l, err := listenTCP(addr)
 	if err != nil {
 		return err

@@ -27,9 +27,20 @@ type standIn struct {
 	tcp        []*net.TCPListener
 }
 
-// newStandIn opens as many sockets as multisocket would at host, and
-// a listener beside each.
+// newStandIn opens a stand-in and has it answer.
 func newStandIn(t *testing.T, host string, sockets int) *standIn {
+	t.Helper()
+	s := listenStandIn(t, host, sockets)
+	for i := range sockets {
+		serveUDP(t, s.udp[i], "coredns")
+		serveTCP(t, s.tcp[i], "coredns")
+	}
+	return s
+}
+
+// listenStandIn opens as many sockets as multisocket would at host, and
+// a listener beside each.
+func listenStandIn(t *testing.T, host string, sockets int) *standIn {
 	t.Helper()
 	var s *standIn
 	for tries := 0; s == nil; tries++ {
@@ -63,10 +74,6 @@ func newStandIn(t *testing.T, host string, sockets int) *standIn {
 			t.Fatal(err)
 		}
 		s.tcp = append(s.tcp, l.(*net.TCPListener))
-	}
-	for i := range sockets {
-		serveUDP(t, s.udp[i], "coredns")
-		serveTCP(t, s.tcp[i], "coredns")
 	}
 	return s
 }
@@ -326,11 +333,14 @@ func TestOpenRefuses(t *testing.T) {
 	free.udp[0].Close()
 	udpOnly := newStandIn(t, "127.0.0.1", 1)
 	udpOnly.tcp[0].Close()
-	exclusive, err := net.ListenPacket("udp", "127.0.0.1:0")
+	// Of one whose listener is in a group, and whose UDP socket is not.
+	exclusive := newStandIn(t, "127.0.0.1", 1)
+	exclusive.udp[0].Close()
+	alone, err := net.ListenPacket("udp", exclusive.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer exclusive.Close()
+	defer alone.Close()
 	for _, test := range []struct {
 		what, addr string
 		others, n  int
@@ -342,7 +352,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"nobody there", free.addr, 1, 1, "0 UDP sockets hold this address, expected 1"},
 		{"nobody there over TCP", udpOnly.addr, 1, 1, "0 TCP listeners hold this address, expected 1"},
 		{"fewer than said", one.addr, 2, 1, "1 UDP sockets hold this address, expected 2"},
-		{"not in a group", exclusive.LocalAddr().String(), 1, 1, "address already in use"},
+		{"not in a group", exclusive.addr, 1, 1, "address already in use"},
 		{"no others", one.addr, 0, 1, "must be at least 1"},
 		{"none of ours", one.addr, 1, 0, "must be at least 1"},
 		{"no address", "127.0.0.1", 1, 1, "missing port"},
