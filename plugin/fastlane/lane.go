@@ -157,6 +157,9 @@ func (l *Lane) Close(ctx context.Context) {
 			})
 		}
 		down.Go(func() {
+			for l.sockets.waiting() && ctx.Err() == nil { // for the server to accept
+				time.Sleep(time.Millisecond)
+			}
 			// Once it is shut down a dns.Server closes each connection after the
 			// next message, whatever has been sent behind it. So it is the last to
 			// know.

@@ -239,6 +239,40 @@ func TestCloseStreams(t *testing.T) {
 	<-closed
 }
 
+// TestCloseBacklog closes a lane that has not come to accept connections for a
+// while: they are accepted still.
+func TestCloseBacklog(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	l := s.lane(t, newFake())
+	l.streams.mu.Lock() // which holds up Accept
+	names := numbered(5, "lane", "chain")
+	var waiting []*client
+	for range 20 {
+		c := s.client(t, "tcp", "127.0.0.1")
+		if _, err := c.send(names...); err != nil {
+			t.Fatal(err)
+		}
+		waiting = append(waiting, c)
+	}
+	closed := make(chan struct{})
+	go func() { closeLane(t, l); close(closed) }()
+	await(t, "connections go to CoreDNS", func() bool {
+		c := s.client(t, "udp", "127.0.0.1")
+		defer c.Close()
+		from, err := c.ask("lane")
+		return err == nil && from[0] == "coredns"
+	})
+	<-time.After(2 * steerGrace)
+	l.streams.mu.Unlock()
+	for _, c := range waiting {
+		if _, err := c.replies(1, names...); err != nil {
+			t.Error(err)
+		}
+	}
+	<-closed
+}
+
 // TestCloseInFlight checks that Close waits for what is in the chain, and only
 // as long as it may.
 func TestCloseInFlight(t *testing.T) {

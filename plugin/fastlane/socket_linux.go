@@ -156,6 +156,19 @@ func lines(table string, addr netip.AddrPort) (n int, err error) {
 	return n, nil
 }
 
+// waiting says whether a connection waits in the listener's backlog.
+func (s *sockets) waiting() bool {
+	raw, err := s.TCP.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) {
+		n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	})
+	return err == nil && n > 0
+}
+
 func (s *sockets) steer(udp, tcp choice) error {
 	if err := attach(s.UDP[0], udp); err != nil {
 		return fmt.Errorf("steering datagrams at %v: %w", s.UDP[0].LocalAddr(), err)

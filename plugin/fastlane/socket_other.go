@@ -7,3 +7,5 @@ import "errors"
 func (s *sockets) open(string, int) error { return errors.ErrUnsupported }
 
 func (s *sockets) steer(_, _ choice) error { return errors.ErrUnsupported }
+
+func (s *sockets) waiting() bool { return false }
