@@ -157,7 +157,7 @@ func (l *Lane) Close(ctx context.Context) {
 			})
 		}
 		down.Go(func() {
-			for l.sockets.waiting() && ctx.Err() == nil { // for the server to accept
+			for readable(l.sockets.TCP) && ctx.Err() == nil { // for the server to accept
 				time.Sleep(time.Millisecond)
 			}
 			// Once it is shut down a dns.Server closes each connection after the

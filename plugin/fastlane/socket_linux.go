@@ -156,9 +156,9 @@ func lines(table string, addr netip.AddrPort) (n int, err error) {
 	return n, nil
 }
 
-// waiting says whether a connection waits in the listener's backlog.
-func (s *sockets) waiting() bool {
-	raw, err := s.TCP.SyscallConn()
+// readable says whether c has something to read or to accept.
+func readable(c syscall.Conn) bool {
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return false
 	}

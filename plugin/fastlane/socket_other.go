@@ -2,10 +2,13 @@
 
 package fastlane
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 func (s *sockets) open(string, int) error { return errors.ErrUnsupported }
 
 func (s *sockets) steer(_, _ choice) error { return errors.ErrUnsupported }
 
-func (s *sockets) waiting() bool { return false }
+func readable(syscall.Conn) bool { return false }

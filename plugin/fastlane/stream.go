@@ -2,9 +2,13 @@ package fastlane
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -16,8 +20,9 @@ const (
 )
 
 // A stream that has been told to end goes on until its client has been silent
-// for linger, so that queries on their way are answered, but not longer than
-// lingerMost: what a client that never pauses has on its way then is lost.
+// for linger after a query, so that queries on their way are answered, but not
+// longer than lingerMost: what a client that never pauses has on its way then
+// is lost.
 const (
 	linger     = 100 * time.Millisecond
 	lingerMost = time.Second
@@ -107,7 +112,7 @@ type stream struct {
 	rest    int    // octets of it that have not arrived
 	out     []byte // replies
 	since   time.Time
-	queries int
+	queries atomic.Int64
 
 	mu    sync.Mutex // SetReadDeadline is also called by whoever ends the stream
 	until time.Time  // when it ends, once it has been told to
@@ -122,7 +127,7 @@ func (s *stream) Read(p []byte) (int, error) {
 			s.pass = s.pass[n:]
 			return n, nil
 		case s.rest > 0:
-			n, err := s.Conn.Read(p[:min(len(p), s.rest)])
+			n, err := s.read(p[:min(len(p), s.rest)])
 			s.rest -= n
 			return n, err
 		}
@@ -133,14 +138,14 @@ func (s *stream) Read(p []byte) (int, error) {
 		if len(s.pass) > 0 {
 			continue
 		}
-		if limit := s.lane.cfg.MaxTCPQueries; limit > 0 && s.queries >= limit {
+		if limit := s.lane.cfg.MaxTCPQueries; limit > 0 && s.queries.Load() >= int64(limit) {
 			return 0, io.EOF
 		}
 		if answered { // as the dns.Server does after a message that it answered
 			s.SetReadDeadline(time.Now().Add(s.lane.program.Load().IdleTimeout))
 		}
 		s.start, s.end = 0, copy(s.buf, s.buf[s.start:s.end])
-		n, err := s.Conn.Read(s.buf[s.end:])
+		n, err := s.read(s.buf[s.end:])
 		if n == 0 {
 			return 0, err
 		}
@@ -171,13 +176,13 @@ func (s *stream) answer() (answered bool, err error) {
 			program.spare.Put(responder)
 		}
 	}()
-	for s.end-s.start >= 2 && !(limit > 0 && s.queries >= limit) {
+	for s.end-s.start >= 2 && !(limit > 0 && s.queries.Load() >= int64(limit)) {
 		size := 2 + int(binary.BigEndian.Uint16(s.buf[s.start:]))
 		have := s.buf[s.start:s.end]
 		if len(have) < size && size <= 2+MaxMessage {
 			break // the rest fits the buffer
 		}
-		s.queries++
+		s.queries.Add(1)
 		if size <= 2+MaxMessage {
 			at := len(s.out)
 			out, ok := responder.Append(append(s.out, 0, 0), have[2:size], s.from)
@@ -232,6 +237,27 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// read reads from the connection. Of a stream that ends, what has arrived is
+// read although the deadline is over: on a busy host that says little about the
+// client.
+func (s *stream) read(p []byte) (int, error) {
+	for {
+		n, err := s.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !s.hasMore() {
+			return n, err
+		}
+	}
+}
+
+// hasMore reports whether the stream ends and there is something to read, which
+// it allows.
+func (s *stream) hasMore() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.Conn.(syscall.Conn)
+	return ok && time.Now().Before(s.until) && readable(c) && s.Conn.SetReadDeadline(s.until) == nil
+}
+
 // SetReadDeadline implements net.Conn. A deadline in the past, with which a
 // dns.Server ends too, leaves the client the time to linger, as does every one
 // from then on.
@@ -243,7 +269,7 @@ func (s *stream) SetReadDeadline(t time.Time) error {
 		s.until = now.Add(lingerMost)
 	}
 	if !s.until.IsZero() {
-		if t = now.Add(linger); t.After(s.until) {
+		if t = now.Add(linger); t.After(s.until) || s.queries.Load() == 0 {
 			t = s.until
 		}
 	}
