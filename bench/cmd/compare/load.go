@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clusterdns/clusterdns/bench/peer"
+)
+
+// load is what one run of a load generator counted.
+type load struct {
+	Sent       int     `json:"sent"`
+	Answered   int     `json:"answered"`
+	Wrong      int     `json:"wrong"`
+	QPS        float64 `json:"qps"`
+	Duration   float64 `json:"duration_s"`
+	FirstWrong string  `json:"first_wrong"`
+	Latency    struct {
+		P50  float64 `json:"p50"`
+		P99  float64 `json:"p99"`
+		P999 float64 `json:"p999"`
+	} `json:"latency_us"`
+}
+
+// enough is the share of queries that have to be answered for a round to count.
+const enough = 0.999
+
+// void returns why a round does not count, or "".
+func (l load) void() string {
+	switch {
+	case l.Sent == 0:
+		return "nothing was sent"
+	case float64(l.Answered) < enough*float64(l.Sent):
+		return fmt.Sprintf("%.2f %% of %d queries were answered", 100*float64(l.Answered)/float64(l.Sent), l.Sent)
+	}
+	return ""
+}
+
+// saturate loads a peer as much as it takes, over UDP or TCP.
+func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, mix, proto string, d time.Duration) (load, error) {
+	checked, plain, err := s.files(mix)
+	if err != nil {
+		return load{}, err
+	}
+	sockets, inflight := 64, 200 // in flight over all sockets
+	if proto == "tcp" {
+		inflight = 64 * 16
+	}
+	if r.programs["dnsperf"] == "" {
+		return r.dnsload(ctx, p, checked, "-proto", proto, "-sockets", strconv.Itoa(sockets), "-inflight", strconv.Itoa(inflight/sockets), "-duration", d.String(), "-warmup", "0s")
+	}
+	host, port, _ := strings.Cut(p.Addr, ":")
+	out, err := exec.CommandContext(ctx, r.programs["dnsperf"], "-s", host, "-p", port, "-d", plain, "-m", proto, "-c", strconv.Itoa(sockets), "-T", "1",
+		"-q", strconv.Itoa(inflight), "-t", "2", "-l", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)).CombinedOutput()
+	if err != nil {
+		return load{}, fmt.Errorf("dnsperf: %w\n%s", err, out)
+	}
+	return parseDnsperf(string(out))
+}
+
+// parseDnsperf reads dnsperf's report.
+func parseDnsperf(text string) (l load, err error) {
+	get := func(label string) float64 {
+		for line := range strings.Lines(text) {
+			if rest, ok := strings.CutPrefix(strings.TrimSpace(line), label); ok {
+				if fields := strings.Fields(rest); len(fields) > 0 {
+					v, err1 := strconv.ParseFloat(fields[0], 64)
+					err = errors.Join(err, err1)
+					return v
+				}
+			}
+		}
+		err = errors.Join(err, fmt.Errorf("dnsperf reports no %q", label))
+		return 0
+	}
+	l.Sent, l.Answered = int(get("Queries sent:")), int(get("Queries completed:"))
+	l.QPS, l.Duration = get("Queries per second:"), get("Run time (s):")
+	if err != nil {
+		err = fmt.Errorf("%w in:\n%s", err, text)
+	}
+	return l, err
+}
+
+// dnsload runs our own load generator, which checks every answer. A wrong one
+// is no error but counted.
+func (r *runner) dnsload(ctx context.Context, p *peer.Peer, questions string, args ...string) (l load, err error) {
+	cmd := exec.CommandContext(ctx, r.programs["dnsload"], append([]string{"-server", p.Addr, "-questions", questions, "-quiet", "-json", "-"}, args...)...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if jsonErr := json.Unmarshal(out, &l); jsonErr != nil {
+		return l, fmt.Errorf("dnsload: %w: %s%s", errors.Join(err, jsonErr), stderr.String(), out)
+	}
+	if err != nil && l.Wrong == 0 {
+		return l, fmt.Errorf("dnsload: %w: %s", err, stderr.String())
+	}
+	return l, nil
+}
+
+// files returns a mix's question files, which it writes once.
+func (s *site) files(mix string) (checked, plain string, err error) {
+	if s.written == nil {
+		s.written = map[string][2]string{}
+	}
+	if f, ok := s.written[mix]; ok {
+		return f[0], f[1], nil
+	}
+	if checked, plain, err = s.WriteQuestions(s.dir, mix); err == nil {
+		s.written[mix] = [2]string{checked, plain}
+	}
+	return checked, plain, err
+}
+
+// check asks a peer a mix with all answers checked, once a run, and returns the
+// first wrong answer, or "".
+func (r *runner) check(ctx context.Context, p *peer.Peer, s *site, mix, proto string) (string, error) {
+	key := strings.Join([]string{s.Name, p.Config.Name, mix, proto}, " ")
+	if why, ok := r.wrong[key]; ok {
+		return why, nil
+	}
+	checked, _, err := s.files(mix)
+	if err != nil {
+		return "", err
+	}
+	l, err := r.dnsload(ctx, p, checked, "-proto", proto, "-sockets", "8", "-inflight", "8", "-duration", "700ms", "-warmup", "0s")
+	if err != nil {
+		return "", err
+	}
+	why := ""
+	if l.Wrong > 0 {
+		why = fmt.Sprintf("%d of %d answers are wrong, the first: %s", l.Wrong, l.Answered, l.FirstWrong)
+	} else if l.Answered == 0 {
+		why = "no answer"
+	}
+	r.wrong[key] = why
+	return why, nil
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/clusterdns/clusterdns/bench/cluster"
+	"github.com/clusterdns/clusterdns/bench/peer"
+	"github.com/clusterdns/clusterdns/bench/results"
+	"github.com/clusterdns/clusterdns/bench/world"
+)
+
+// site is a world with everything that peers have it from.
+type site struct {
+	*world.World
+	dir      string
+	zones    []string
+	manifest string               // if there is no API server
+	cluster  *cluster.Cluster     // nil without one
+	written  map[string][2]string // question files by mix
+}
+
+// site prepares a world. Its Stop ends the API server.
+func (r *runner) site(ctx context.Context, spec world.Spec, manifest bool) (*site, error) {
+	s := &site{World: world.New(spec), dir: filepath.Join(r.work, "world-"+spec.Name)}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.zones, err = s.WriteZones(s.dir); err != nil {
+		return nil, err
+	}
+	if manifest {
+		s.manifest = filepath.Join(s.dir, "objects.json")
+		return s, s.WriteManifest(s.manifest)
+	}
+	version, err := r.kubetestVersion()
+	if err != nil {
+		return nil, err
+	}
+	r.logf("starting an API server with world %s, and creating it first if it is not in the cache", spec.Name)
+	s.cluster, err = cluster.Start(ctx, r.programs["kubetest"], s.World, version, s.dir, strconv.Itoa(r.load))
+	return s, err
+}
+
+func (s *site) Stop() error {
+	if s.cluster == nil {
+		return nil
+	}
+	return s.cluster.Stop()
+}
+
+// noSource is why a peer cannot serve a world.
+type noSource struct{ peer string }
+
+func (e noSource) Error() string { return e.peer + " has no source but an API server" }
+
+// config returns how a peer is started with this site.
+func (r *runner) config(s *site, name string) (peer.Config, error) {
+	c := peer.Config{Name: name, Binary: r.programs[name], CPU: r.server, Dir: filepath.Join(s.dir, name)}
+	switch {
+	case name == results.NSD || name == results.Knot:
+		c.Zones = s.zones
+		return c, nil
+	case s.cluster != nil:
+		var err error
+		if c.API, err = s.cluster.API(); err != nil {
+			return c, err
+		}
+	case name == results.Ours || name == results.Chain:
+		c.Manifest = s.manifest
+	default:
+		return c, noSource{name}
+	}
+	c.NoLane = name == results.Chain && r.lane
+	return c, nil
+}
+
+// readyLimit is how long a peer may take until it answers. The largest world
+// from a file takes some 20 s on one core.
+const readyLimit = 2 * time.Minute
+
+// with starts a peer, waits until it answers, and ends it after use.
+func (r *runner) with(ctx context.Context, s *site, name string, use func(*peer.Peer) error) (err error) {
+	c, err := r.config(s, name)
+	if err != nil {
+		return err
+	}
+	p, err := peer.Start(c)
+	if err != nil {
+		return err
+	}
+	defer stop(&err, p)
+	if _, err := r.await(ctx, s, p); err != nil {
+		return err
+	}
+	return use(p)
+}
+
+// await waits until a peer knows services and endpoints.
+func (r *runner) await(ctx context.Context, s *site, p *peer.Peer) (first time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	mixes := []string{"clusterip", "podname"}
+	if s.Spec.Services == 0 {
+		return 0, p.Wait(ctx, 10*time.Millisecond, "the Kubernetes service", func() error { return peer.Ask(p.Addr, kubernetesService) })
+	}
+	for _, mix := range mixes {
+		took, err := p.Await(ctx, s.Questions(mix)[0])
+		if err != nil {
+			return 0, err
+		}
+		first = max(first, took)
+	}
+	return first, nil
+}
+
+// each starts every peer in turn, in an order that moves on with the round, and
+// notes those that fail as void samples of what.
+func (r *runner) each(ctx context.Context, s *site, round int, what string, use func(*peer.Peer) error) error {
+	peers := r.peers()
+	var errs []error
+	for i := range peers {
+		name := peers[(i+round)%len(peers)]
+		err := r.with(ctx, s, name, use)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			var none noSource
+			if !errors.As(err, &none) {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			}
+			r.add(results.Sample{What: what, World: s.Name, Peer: name, Round: round, Void: true, Why: err.Error()})
+		}
+		if err := r.save(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,214 @@
+// Package peer starts the servers that are compared, one core each, and reads
+// from the kernel what they use. It is for Linux.
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/clusterdns/clusterdns/bench/question"
+)
+
+// Peer is a running server.
+type Peer struct {
+	*Process
+	Config Config
+	Addr   string // where it answers, UDP and TCP
+
+	metrics string
+}
+
+// Start starts a peer and does not wait until it answers.
+func Start(c Config) (*Peer, error) {
+	if err := os.MkdirAll(filepath.Join(c.Dir, "db"), 0o755); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+	}
+	free, err := FreePorts(4)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+	}
+	p := ports{dns: free[0], health: free[1], ready: free[2], metrics: free[3]}
+	file, content, command := c.configuration(p)
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+	}
+	command = append([]string{"taskset", "-c", strconv.Itoa(c.CPU)}, command...)
+	env := slices.Clone(c.Env)
+	if c.API != nil {
+		env = append(env, "KUBERNETES_SERVICE_HOST="+c.API.Host, "KUBERNETES_SERVICE_PORT="+c.API.Port, "TOKEN="+c.API.Token)
+		command = c.API.inPod(command)
+	}
+	process, err := Run(filepath.Join(c.Dir, "log"), c.Dir, env, command...)
+	if err != nil {
+		return nil, err
+	}
+	return &Peer{
+		Process: process, Config: c,
+		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.dns)), metrics: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.metrics)),
+	}, nil
+}
+
+// inPod makes a command see token and CA where a pod has them: in a mount
+// namespace of its own, with a file system in memory in the place of /run. The
+// shell and unshare replace themselves by the command, so that its process id
+// is the one that was started.
+func (a *API) inPod(command []string) []string {
+	const script = `run=$(readlink -f /var/run) && mount -t tmpfs tmpfs "$run" &&
+d=/var/run/secrets/kubernetes.io/serviceaccount && mkdir -p $d && printf '%s' "$TOKEN" >$d/token && cp "$0" $d/ca.crt &&
+exec "$@"`
+	unshare := []string{"unshare", "--mount"}
+	if os.Getuid() != 0 {
+		unshare = append(unshare, "--map-root-user")
+	}
+	return append(append(unshare, "sh", "-c", script, a.CA), command...)
+}
+
+// Await waits until the peer answers q rightly, and returns how long after its
+// start it did.
+func (p *Peer) Await(ctx context.Context, q question.Question) (time.Duration, error) {
+	var at time.Time
+	err := p.Wait(ctx, time.Millisecond, p.Config.Name+" to answer "+q.Name, func() error {
+		err := Ask(p.Addr, q)
+		at = time.Now()
+		return err
+	})
+	return at.Sub(p.Started), err
+}
+
+// Ask asks a question once over UDP, and returns an error unless the answer is
+// right and comes within half a second.
+func Ask(addr string, q question.Question) error {
+	m := new(dns.Msg)
+	m.SetQuestion(q.Name, q.Type)
+	r, _, err := (&dns.Client{Timeout: 500 * time.Millisecond}).Exchange(m, addr)
+	if err != nil {
+		return err
+	}
+	return q.Check(r)
+}
+
+// Metric returns the sum of a metric of a CoreDNS over its labels.
+func (p *Peer) Metric(ctx context.Context, name string) (sum float64, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metrics+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("metric %s of %s: %w", name, p.Config.Name, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, fmt.Errorf("metric %s of %s: %w", name, p.Config.Name, err)
+	}
+	sum, found := parseMetric(string(body), name)
+	if !found {
+		return 0, fmt.Errorf("%s has no metric %s", p.Config.Name, name)
+	}
+	return sum, nil
+}
+
+func parseMetric(text, name string) (sum float64, found bool) {
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || rest == "" || rest[0] != ' ' && rest[0] != '{' {
+			continue
+		}
+		fields := strings.Fields(rest[strings.LastIndexByte(rest, '}')+1:])
+		if len(fields) == 0 {
+			continue
+		}
+		if v, err := strconv.ParseFloat(fields[0], 64); err == nil {
+			sum, found = sum+v, true
+		}
+	}
+	return sum, found
+}
+
+// HasFastLane reports whether a clusterdns binary knows the option fastlane. It
+// is told by which of two options the server calls unknown.
+func HasFastLane(binary, dir string) (bool, error) {
+	conf := filepath.Join(dir, "Corefile.fastlane")
+	const corefile = ".:0 {\n    kubernetes cluster.local {\n        fastlane off\n        no_such_option\n    }\n}\n"
+	if err := os.WriteFile(conf, []byte(corefile), 0o644); err != nil {
+		return false, fmt.Errorf("looking for the fast lane: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, "-conf", conf).CombinedOutput()
+	text := string(out)
+	switch {
+	case strings.Contains(text, "no_such_option"):
+		return true, nil
+	case strings.Contains(text, "fastlane"):
+		return false, nil
+	}
+	return false, fmt.Errorf("looking for the fast lane: %s says %q, %v", binary, text, err)
+}
+
+// Version returns what a binary says of itself in one line, with what the
+// figures of its Debian package need to be read with.
+func Version(name, binary string) (string, error) {
+	flag := map[string]string{"nsd": "-v", "knot": "-V"}[name]
+	if flag == "" {
+		flag = "-version"
+	}
+	out, err := exec.Command(binary, flag).CombinedOutput()
+	text := string(out)
+	if err != nil && name != "nsd" { // whose -v ends with status 1
+		return "", fmt.Errorf("version of %s: %w\n%s", binary, err, text)
+	}
+	version := strings.Join(strings.Fields(strings.Join(strings.SplitN(text, "\n", 3)[:2], " ")), " ")
+	if name == "nsd" {
+		version, _, _ = strings.Cut(text, "\n")
+		version += ", 1 server process, rrl-ratelimit 0"
+		if strings.Contains(text, "--disable-recvmmsg") {
+			version += ", built without recvmmsg"
+		}
+	}
+	if name == "knot" {
+		version += ", 1 UDP and 1 TCP worker"
+	}
+	return version, nil
+}
+
+// FreePorts returns ports of loopback that nobody listens on, neither UDP nor
+// TCP, below those that outgoing connections have (from 32768 on).
+func FreePorts(n int) ([]int, error) {
+	var ports []int
+	var err error
+	for range 100 * n {
+		port := 10000 + rand.IntN(9000)
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		tcp, err1 := net.Listen("tcp", addr)
+		udp, err2 := net.ListenPacket("udp", addr)
+		if err = errors.Join(err1, err2); err == nil && !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+		if err1 == nil {
+			tcp.Close()
+		}
+		if err2 == nil {
+			udp.Close()
+		}
+		if len(ports) == n {
+			return ports, nil
+		}
+	}
+	return nil, fmt.Errorf("looking for free ports: %w", err)
+}
