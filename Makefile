@@ -1,5 +1,6 @@
-# `make help` lists the targets. They need Go and nothing else; the race
-# detector needs a C compiler and is left out without one.
+# `make help` lists the targets. They need Go and nothing else, but for bench and
+# bench-quick, see bench/README.md; the race detector needs a C compiler and is
+# left out without one.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -13,7 +14,7 @@ ifeq ($(shell git rev-parse HEAD 2>/dev/null),)
 export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help build run test test-differential lint fuzz clean
+.PHONY: help build run test test-differential lint fuzz bench bench-quick bench-smoke bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -32,6 +33,7 @@ test: build ## run every test, also those on a real control plane
 	go test -vet=off $(RACE) ./plugin/... ./cmd/... ./test/...
 	go build -C test/controlplane -o /dev/null ./cmd/kubetest
 	go build -C bench -o /dev/null ./cmd/coredns
+	go test -C bench -vet=off $(RACE) ./...
 	go test -C test/controlplane -vet=off -timeout 30m ./...
 
 test-differential: build ## ask stock CoreDNS and clusterdns everything, side by side
@@ -53,6 +55,43 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 		echo "$$package $$name"; \
 		go test -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package </dev/null; \
 	done
+
+# What the comparison starts, ours and stock built alike. Kubernetes takes minutes
+# to compile the first time.
+BENCH := bin/bench
+
+$(BENCH)/%: FORCE
+	CGO_ENABLED=0 go build -C bench -trimpath -ldflags '-s -w' -o ../$@ ./cmd/$*
+
+$(BENCH)/clusterdns: build
+	mkdir -p $(BENCH) && cp bin/clusterdns $@
+
+$(BENCH)/kubetest: FORCE
+	go build -C test/controlplane -buildvcs=false -ldflags '-s -w' -o ../../$@ ./cmd/kubetest
+
+FORCE:
+
+bench-tools: $(BENCH)/clusterdns $(BENCH)/dnsload $(BENCH)/compare $(BENCH)/report
+bench-build: bench-tools $(BENCH)/coredns $(BENCH)/kubetest
+
+bench: bench-build ## compare with CoreDNS, NSD and Knot, in 40 minutes; bench/README.md says how
+	$(BENCH)/compare -plan full -bin $(BENCH) -repo . -out bench/results/results.json
+	$(BENCH)/report -in bench/results/results.json -out bench/results -readme README.md
+
+bench-quick: bench-build ## the same in 5 minutes with a small cluster; the report is in bin/bench/quick
+	mkdir -p $(BENCH)/quick
+	$(BENCH)/compare -plan quick -bin $(BENCH) -repo . -out $(BENCH)/quick/results.json
+	$(BENCH)/report -in $(BENCH)/quick/results.json -out $(BENCH)/quick
+
+bench-smoke: bench-tools ## prove in seconds that the comparison works, with clusterdns alone
+	mkdir -p $(BENCH)/smoke
+	$(BENCH)/compare -plan smoke -bin $(BENCH) -repo . -out $(BENCH)/smoke/results.json
+	$(BENCH)/report -in $(BENCH)/smoke/results.json -out $(BENCH)/smoke
+
+MIX ?= clusterip
+
+profile: bench-tools ## leave CPU and heap profiles of clusterdns under load of MIX (clusterip) in bench/results
+	$(BENCH)/compare -plan profile -bin $(BENCH) -repo . -out bench/results/profile.json -profile $(MIX)
 
 clean: ## remove what was built
 	rm -rf bin

@@ -82,7 +82,7 @@ func created(ctx context.Context, kubetest string, w *world.World, version, work
 	if err := os.RemoveAll(part); err != nil {
 		return "", err
 	}
-	c, err := up(ctx, kubetest, part, allCPUs)
+	c, err := up(ctx, kubetest, part, AllCPUs)
 	if err != nil {
 		return "", err
 	}
@@ -92,8 +92,8 @@ func created(ctx context.Context, kubetest string, w *world.World, version, work
 	return dir, os.Rename(part, dir)
 }
 
-// allCPUs is every core there is, for taskset.
-const allCPUs = "0-1023"
+// AllCPUs is every core there is, for taskset.
+const AllCPUs = "0-1023"
 
 func up(ctx context.Context, kubetest, dir, cpus string) (*Cluster, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -167,9 +168,8 @@ func Children(pid int) (map[int][]string, error) {
 
 func file(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
 
-func gone(err error) bool {
-	return errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrProcessDone) || strings.Contains(err.Error(), "no such process")
-}
+// gone reports whether err means that the process has ended meanwhile.
+func gone(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
 // RSS returns the resident memory of one process, in bytes. It is cheap enough
 // to be called every few milliseconds.

@@ -179,24 +179,67 @@ func (r *runner) life(ctx context.Context, s *site, probe *probe, name string, r
 	}
 	add("rss_peak_relist", peak, "MB")
 
-	peak, err = r.peakOf(ctx, p, func() error {
-		w.mark("reload")
-		if err := p.Signal(syscall.SIGUSR1); err != nil {
-			return err
-		}
-		return waitFor(ctx, p, "the reload", func() error {
-			if !strings.Contains(p.Logged(), "Reloading complete") {
-				return errors.New("the log does not say that it is complete")
-			}
-			return peer.Ask(p.Addr, probe.question())
-		})
+	w.mark("reload")
+	missing := 0
+	peak, err = r.peakOf(ctx, p, func() (err error) {
+		missing, err = r.reload(ctx, p, probe)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
 	add("rss_peak_reload", peak, "MB")
 	r.res.Series = append(r.res.Series, w.series(name, s.Name)...)
+	lost := results.Sample{What: "reload_missing", World: s.Name, Peer: name, Round: round, Load: "API up", Value: float64(missing), Unit: "answers"}
+	r.add(lost)
+
+	if err := s.cluster.KillAPIServer(); err != nil {
+		return err
+	}
+	missing, err = r.reload(ctx, p, probe)
+	if err := errors.Join(err, s.cluster.StartAPIServer(ctx, strconv.Itoa(r.load))); err != nil {
+		return fmt.Errorf("reload with the API server down: %w", err)
+	}
+	lost.Load, lost.Value = "API down", float64(missing)
+	r.add(lost)
 	return nil
+}
+
+// reload reloads a peer's Corefile, and returns how many of the questions asked
+// one after the other meanwhile, and a second longer, were not answered rightly.
+func (r *runner) reload(ctx context.Context, p *peer.Peer, probe *probe) (missing int, err error) {
+	const done = "Reloading complete"
+	before := strings.Count(p.Logged(), done)
+	stop := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if err := peer.Ask(p.Addr, probe.question()); err != nil {
+				missing++
+			}
+		}
+	})
+	if err = p.Signal(syscall.SIGUSR1); err == nil {
+		err = waitFor(ctx, p, "the reload", func() error {
+			if strings.Count(p.Logged(), done) == before {
+				return errors.New("the log does not say that it is complete")
+			}
+			return nil
+		})
+	}
+	if err == nil {
+		err = sleep(ctx, time.Second)
+	}
+	close(stop)
+	asking.Wait()
+	return missing, err
 }
 
 // waitFor waits on a peer for at most readyLimit.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clusterdns/clusterdns/bench/cluster"
 	"github.com/clusterdns/clusterdns/bench/peer"
 	"github.com/clusterdns/clusterdns/bench/results"
 	"github.com/clusterdns/clusterdns/bench/world"
@@ -70,7 +71,7 @@ func (r *runner) allocations(ctx context.Context) error {
 		results.Chain:   {r.repo, "./plugin"},
 		results.CoreDNS: {filepath.Join(r.repo, "bench"), "./stock"},
 	} {
-		cmd := exec.CommandContext(ctx, "go", "test", "-C", where[0], "-vet=off", "-run", "-", "-bench", "^BenchmarkServeDNS$", "-benchmem", "-benchtime", "300x", where[1])
+		cmd := exec.CommandContext(ctx, "taskset", "-c", cluster.AllCPUs, "go", "test", "-C", where[0], "-vet=off", "-run", "-", "-bench", "^BenchmarkServeDNS$", "-benchmem", "-benchtime", "300x", where[1])
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("benchmark of %s: %w\n%s", where[1], err, out))

@@ -32,7 +32,23 @@ var kubernetesService = question.Question{Name: "kubernetes.default.svc." + worl
 
 // programming measures DNS programming latency: from the moment that a write is
 // acknowledged to the first reply with the new answer. And what churn costs.
-func (r *runner) programming(ctx context.Context) (err error) {
+func (r *runner) programming(ctx context.Context) error {
+	var errs []error
+	for _, name := range r.followers() {
+		if err := r.late(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if err := r.programmingOf(ctx, name); err != nil {
+			r.add(results.Sample{What: "programming_p50", World: r.plan.world.Name, Peer: name, Void: true, Why: err.Error()})
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+		errs = append(errs, r.save())
+	}
+	return errors.Join(errs...)
+}
+
+// programmingOf has a cluster of its own, because churn changes it.
+func (r *runner) programmingOf(ctx context.Context, name string) (err error) {
 	s, err := r.site(ctx, r.plan.world, false)
 	if err != nil {
 		return err
@@ -42,25 +58,13 @@ func (r *runner) programming(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, name := range r.followers() {
-		if err := r.late(); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		err := r.with(ctx, s, name, func(p *peer.Peer) error {
-			return errors.Join(
-				r.programmingAt(ctx, p, s, probe, "idle", ""),
-				r.underChurn(ctx, p, s, func(why func() string) error {
-					return r.programmingAt(ctx, p, s, probe, fmt.Sprintf("churn%d", churnRate), why())
-				}))
-		})
-		if err != nil {
-			r.add(results.Sample{What: "programming_p50", World: s.Name, Peer: name, Void: true, Why: err.Error()})
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-		errs = append(errs, r.save())
-	}
-	return errors.Join(errs...)
+	return r.with(ctx, s, name, func(p *peer.Peer) error {
+		return errors.Join(
+			r.programmingAt(ctx, p, s, probe, "idle", ""),
+			r.underChurn(ctx, p, s, func(why string) error {
+				return r.programmingAt(ctx, p, s, probe, fmt.Sprintf("churn%d", churnRate), why)
+			}))
+	})
 }
 
 func (r *runner) programmingAt(ctx context.Context, p *peer.Peer, s *site, probe *probe, load, why string) error {
@@ -87,7 +91,7 @@ func (r *runner) programmingAt(ctx context.Context, p *peer.Peer, s *site, probe
 
 // underChurn changes services all over the world, measures the peer's CPU for
 // it, and then calls measure while that goes on.
-func (r *runner) underChurn(ctx context.Context, p *peer.Peer, s *site, measure func(why func() string) error) error {
+func (r *runner) underChurn(ctx context.Context, p *peer.Peer, s *site, measure func(why string) error) error {
 	churn := startChurn(ctx, s)
 	defer churn.stop()
 	if err := sleep(ctx, time.Second); err != nil { // until it has settled
@@ -116,7 +120,7 @@ func (r *runner) underChurn(ctx context.Context, p *peer.Peer, s *site, measure 
 	}
 	r.add(results.Sample{What: "churn_cpu", World: s.Name, Load: fmt.Sprintf("churn%d", churnRate), Peer: p.Config.Name, Unit: "µs", Why: why,
 		Value: float64((after.CPU - before.CPU).Microseconds()) / float64(changes)})
-	return errors.Join(measure(func() string { return why }), churn.err())
+	return errors.Join(measure(why), churn.err())
 }
 
 // churn changes the first address of services taken at random, headless or not,
@@ -135,7 +139,7 @@ func startChurn(ctx context.Context, s *site) *churn {
 	c := &churn{cancel: cancel}
 	services := slices.DeleteFunc(s.All(), func(s world.Service) bool { return s.Kind == world.ExternalName })
 	tick := time.NewTicker(time.Second / churnRate)
-	const writers = 8
+	const writers = 16
 	for i := range writers {
 		c.ended.Go(func() {
 			random := rand.New(rand.NewPCG(1, uint64(i)))
