@@ -90,7 +90,7 @@ bench-smoke: bench-tools ## prove in seconds that the comparison works, with clu
 
 MIX ?= clusterip
 
-profile: bench-tools ## leave CPU and heap profiles of clusterdns under load of MIX (clusterip) in bench/results
+profile: $(BENCH)/clusterdns $(BENCH)/dnsload $(BENCH)/compare ## leave CPU and heap profiles of clusterdns under load of MIX (clusterip) in bench/results
 	$(BENCH)/compare -plan profile -bin $(BENCH) -repo . -out bench/results/profile.json -profile $(MIX)
 
 clean: ## remove what was built

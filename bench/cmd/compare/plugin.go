@@ -153,7 +153,8 @@ func (r *runner) profile(ctx context.Context, mix string) (err error) {
 		return err
 	}
 	var files []string
-	for kind, query := range map[string]string{"cpu": fmt.Sprintf("profile?seconds=%d", seconds), "heap": "heap"} {
+	for _, kind := range []string{"cpu", "heap"} {
+		query := map[string]string{"cpu": fmt.Sprintf("profile?seconds=%d", seconds), "heap": "heap"}[kind]
 		file := filepath.Join(filepath.Dir(r.out), fmt.Sprintf("profile-%s-%s.pb.gz", kind, mix))
 		if err := fetch(ctx, "http://"+pprof+"/debug/pprof/"+query, file); err != nil {
 			return fmt.Errorf("%s profile: %w", kind, err)

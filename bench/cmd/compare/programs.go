@@ -36,9 +36,17 @@ func (r *runner) findPrograms(ctx context.Context) error {
 			return err
 		}
 	}
-	ours := map[string]string{results.Ours: "clusterdns", results.Chain: "clusterdns", "dnsload": "dnsload"}
+	ours := map[string]string{"dnsload": "dnsload"}
 	if !r.plan.manifest {
-		ours["kubetest"], ours[results.CoreDNS], ours[results.CoreDNSCache] = "kubetest", "coredns", "coredns"
+		ours["kubetest"] = "kubetest"
+	}
+	for _, name := range r.plan.peers {
+		switch name {
+		case results.Ours, results.Chain:
+			ours[name] = "clusterdns"
+		case results.CoreDNS, results.CoreDNSCache:
+			ours[name] = "coredns"
+		}
 	}
 	for name, file := range ours {
 		path := filepath.Join(r.bin, file)
