@@ -85,6 +85,7 @@ func (m *manifestSet) addFile(file string) error {
 
 func (m *manifestSet) addJSON(file string, content []byte) error {
 	in := json.NewDecoder(bytes.NewReader(content))
+	counted := 0 // so far at.line is counted: from the top for each document would be quadratic
 	for at := (origin{file: file, document: 1, line: 1}); ; at.document++ {
 		var document json.RawMessage
 		err := in.Decode(&document)
@@ -98,7 +99,9 @@ func (m *manifestSet) addJSON(file string, content []byte) error {
 			}
 			return fmt.Errorf("%s: line %d: %w", at, lines(content[:min(int(end), len(content))])+1, err)
 		}
-		at.line = lines(content[:in.InputOffset()-int64(len(document))]) + 1
+		begin := int(in.InputOffset()) - len(document)
+		at.line += lines(content[counted:begin])
+		counted = begin
 		if err := m.addDocument(at, document); err != nil {
 			return err
 		}
