@@ -19,7 +19,7 @@ type plan struct {
 	manifest bool       // without a control plane; clusterdns has objects from a file
 	perf     bool       // with dnsperf, NSD and Knot from Debian
 
-	rounds  int           // of throughput, growth and big
+	rounds  int           // of throughput
 	seconds time.Duration // one measurement of throughput or latency takes so long
 	mixes   []string      // over UDP
 	tcp     []string      // mixes over TCP
@@ -28,9 +28,10 @@ type plan struct {
 	latencyRounds int
 	loads         []int // percent of stock's maximum rate
 
-	growth      []world.Spec // from an API server
-	growthLean  []world.Spec // from a manifest: too large for an API server to be filled in time
-	growthMixes []string
+	growth       []world.Spec // from an API server
+	growthFile   []world.Spec // from a manifest: too large to fill an API server with in time
+	growthMixes  []string
+	growthRounds int // and of big
 
 	memoryRounds int
 	settle       time.Duration // before memory is called steady
@@ -60,10 +61,9 @@ var plans = map[string]plan{
 		tcp:   []string{"clusterip", "mixed"},
 
 		latencyMixes: []string{"clusterip", "mixed"}, latencyRounds: 2, loads: []int{10, 50, 80},
-		growth: []world.Spec{services(100, "100"), services(1000, "1000")},
-		// Three endpoints a service, or a minute goes for reading the file.
-		growthLean:  []world.Spec{{Name: "100000", Services: 100000, Endpoints: 3}},
-		growthMixes: []string{"clusterip", "nxdomain"},
+		growth:      []world.Spec{services(100, "100"), services(1000, "1000")},
+		growthFile:  []world.Spec{services(100000, "100000")},
+		growthMixes: []string{"clusterip", "nxdomain"}, growthRounds: 2,
 
 		memoryRounds: 3, settle: 5 * time.Second, starts: 7,
 		changes: 300, churn: 10 * time.Second,

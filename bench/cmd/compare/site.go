@@ -82,7 +82,7 @@ func (r *runner) config(s *site, name string) (peer.Config, error) {
 }
 
 // readyLimit is how long a peer may take until it answers. The largest world
-// from a file takes some 20 s on one core.
+// from a file takes some 10 s of CPU.
 const readyLimit = 2 * time.Minute
 
 // with starts a peer, waits until it answers, and ends it after use.

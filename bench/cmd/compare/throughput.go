@@ -22,17 +22,17 @@ func (r *runner) throughput(ctx context.Context) error {
 func (r *runner) growth(ctx context.Context) error {
 	var errs []error
 	for _, spec := range r.plan.growth {
-		errs = append(errs, r.rates(ctx, spec, r.plan.manifest, r.plan.rounds, r.plan.growthMixes, nil))
+		errs = append(errs, r.rates(ctx, spec, r.plan.manifest, r.plan.growthRounds, r.plan.growthMixes, nil))
 	}
-	for _, spec := range r.plan.growthLean {
-		errs = append(errs, r.rates(ctx, spec, true, r.plan.rounds, r.plan.growthMixes, nil))
+	for _, spec := range r.plan.growthFile {
+		errs = append(errs, r.rates(ctx, spec, true, r.plan.growthRounds, r.plan.growthMixes, nil))
 	}
 	return errors.Join(errs...)
 }
 
 // big measures them for one service with thousands of endpoints.
 func (r *runner) big(ctx context.Context) error {
-	return r.rates(ctx, bigSpec, r.plan.manifest, r.plan.rounds, []string{"big"}, nil)
+	return r.rates(ctx, bigSpec, r.plan.manifest, r.plan.growthRounds, []string{"big"}, nil)
 }
 
 func (r *runner) rates(ctx context.Context, spec world.Spec, manifest bool, rounds int, mixes, tcp []string) (err error) {
