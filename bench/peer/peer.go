@@ -77,12 +77,16 @@ exec "$@"`
 	return append(append(unshare, "sh", "-c", script, a.CA), command...)
 }
 
+// retry is how long Await waits for a reply until it asks again. A server that
+// starts may lose a question.
+const retry = 200 * time.Millisecond
+
 // Await waits until the peer answers q rightly, and returns how long after its
 // start it did.
 func (p *Peer) Await(ctx context.Context, q question.Question) (time.Duration, error) {
 	var at time.Time
 	err := p.Wait(ctx, time.Millisecond, p.Config.Name+" to answer "+q.Name, func() error {
-		err := Ask(p.Addr, q)
+		err := Ask(p.Addr, q, retry)
 		at = time.Now()
 		return err
 	})
@@ -90,11 +94,11 @@ func (p *Peer) Await(ctx context.Context, q question.Question) (time.Duration, e
 }
 
 // Ask asks a question once over UDP, and returns an error unless the answer is
-// right and comes within half a second.
-func Ask(addr string, q question.Question) error {
+// right and comes in time.
+func Ask(addr string, q question.Question, timeout time.Duration) error {
 	m := new(dns.Msg)
 	m.SetQuestion(q.Name, q.Type)
-	r, _, err := (&dns.Client{Timeout: 500 * time.Millisecond}).Exchange(m, addr)
+	r, _, err := (&dns.Client{Timeout: timeout}).Exchange(m, addr)
 	if err != nil {
 		return err
 	}
@@ -173,9 +177,12 @@ func Version(name, binary string) (string, error) {
 	if err != nil && name != "nsd" { // whose -v ends with status 1
 		return "", fmt.Errorf("version of %s: %w\n%s", binary, err, text)
 	}
-	version := strings.Join(strings.Fields(strings.Join(strings.SplitN(text, "\n", 3)[:2], " ")), " ")
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	version := lines[0]
+	if len(lines) > 1 && name != "nsd" && name != "knot" { // CoreDNS: its version, then Go's
+		version += ", " + strings.TrimRight(lines[1], ", ")
+	}
 	if name == "nsd" {
-		version, _, _ = strings.Cut(text, "\n")
 		version += ", 1 server process, rrl-ratelimit 0"
 		if strings.Contains(text, "--disable-recvmmsg") {
 			version += ", built without recvmmsg"

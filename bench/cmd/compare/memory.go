@@ -164,7 +164,7 @@ func (r *runner) life(ctx context.Context, s *site, probe *probe, name string, r
 		if err := probe.change(ctx); err != nil {
 			return err
 		}
-		if err := waitFor(ctx, p, "the change after the restart", func() error { return peer.Ask(p.Addr, probe.question()) }); err != nil {
+		if _, err := p.Await(ctx, probe.question()); err != nil {
 			return err
 		}
 		w.mark("followed")
@@ -205,6 +205,9 @@ func (r *runner) life(ctx context.Context, s *site, probe *probe, name string, r
 	return nil
 }
 
+// patience is how long a client waits for a reply before it calls it lost.
+const patience = 2 * time.Second
+
 // reload reloads a peer's Corefile, and returns how many of the questions asked
 // one after the other meanwhile, and a second longer, were not answered rightly.
 func (r *runner) reload(ctx context.Context, p *peer.Peer, probe *probe) (missing int, err error) {
@@ -221,7 +224,7 @@ func (r *runner) reload(ctx context.Context, p *peer.Peer, probe *probe) (missin
 				return
 			case <-tick.C:
 			}
-			if err := peer.Ask(p.Addr, probe.question()); err != nil {
+			if err := peer.Ask(p.Addr, probe.question(), patience); err != nil {
 				missing++
 			}
 		}

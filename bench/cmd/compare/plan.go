@@ -75,7 +75,7 @@ var plans = map[string]plan{
 		rounds: 1, seconds: 1500 * time.Millisecond,
 		mixes: []string{"clusterip", "headless15", "nxdomain", "walk"}, tcp: []string{"clusterip"},
 		latencyMixes: []string{"clusterip"}, latencyRounds: 1, loads: []int{10, 50, 80},
-		memoryRounds: 1, settle: 2 * time.Second, starts: 3,
+		memoryRounds: 1, settle: time.Second, starts: 3,
 		changes: 100, churn: 4 * time.Second,
 	},
 	"smoke": {

@@ -108,7 +108,7 @@ func (r *runner) await(ctx context.Context, s *site, p *peer.Peer) (first time.D
 	defer cancel()
 	mixes := []string{"clusterip", "podname"}
 	if s.Spec.Services == 0 {
-		return 0, p.Wait(ctx, 10*time.Millisecond, "the Kubernetes service", func() error { return peer.Ask(p.Addr, kubernetesService) })
+		return p.Await(ctx, kubernetesService)
 	}
 	for _, mix := range mixes {
 		took, err := p.Await(ctx, s.Questions(mix)[0])
