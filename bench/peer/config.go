@@ -36,9 +36,6 @@ type API struct {
 // ports that a peer listens on, all on loopback.
 type ports struct{ dns, health, ready, metrics int }
 
-// isCoreDNS reports whether the peer is a CoreDNS, ours or stock.
-func (c Config) isCoreDNS() bool { return c.Name != results.NSD && c.Name != results.Knot }
-
 // configuration returns the peer's configuration file, its content and the
 // command that uses it.
 func (c Config) configuration(p ports) (file, content string, command []string) {
