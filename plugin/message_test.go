@@ -38,6 +38,9 @@ func twoWays(h *Handler, name string, qtype uint16, limit int) error {
 		return nil
 	}
 	m := message(r, q.Name, &a)
+	if got, want := a.Length(), m.Len(); got != want {
+		return fmt.Errorf("Length: %d octets, the message has %d", got, want)
+	}
 	var renderer zone.Renderer
 	wire, err := renderer.Append(nil, &q, &a, limit)
 	if a.Outcome == zone.Chase {
@@ -120,6 +123,15 @@ func varied(t testing.TB) *world {
 	w := newWorld(t, cluster+`
 		svc shop/`+strings.Repeat("l", 63)+` 10.96.1.1 `+strings.Repeat("p", 15)+`:TCP:1
 		external shop/outside www.example.com
+		external shop/chain-0 chain-1.shop.svc.cluster.local
+		external shop/chain-1 chain-2.shop.svc.cluster.local
+		external shop/chain-2 chain-3.shop.svc.cluster.local
+		external shop/chain-3 chain-4.shop.svc.cluster.local
+		external shop/chain-4 chain-5.shop.svc.cluster.local
+		external shop/chain-5 chain-6.shop.svc.cluster.local
+		external shop/chain-6 chain-7.shop.svc.cluster.local
+		external shop/chain-7 chain-8.shop.svc.cluster.local
+		external shop/chain-8 web.shop.svc.cluster.local
 		external shop/outside-in db.shop.svc.other.local
 		external shop/far `+strings.Repeat("x", 63)+"."+strings.Repeat("y", 63)+"."+strings.Repeat("z", 63)+`.svc.cluster.local
 		headless shop/big http:TCP:80 https:TCP:443
@@ -141,6 +153,8 @@ func varied(t testing.TB) *world {
 			slice, strings.Join(big, " "), strings.Join(big6, " "), strings.Join(hosts, " ")))
 	}
 	w.set(t, `
+		slice shop/many-1 many http:TCP:80 a=10.3.0.9 b=10.3.0.9 c=10.3.0.9 d=10.3.0.9 e=10.3.0.9 f=10.3.0.9 g=10.3.0.9 h=10.3.0.9 i=10.3.0.9 j=10.3.0.9 k=10.3.0.9 l=10.3.0.9
+		slice shop/many-2 more http:TCP:80 a=10.3.0.9 b=10.3.0.9 c=10.3.0.9 d=10.3.0.9
 		slice shop/overlap-1 overlap http:TCP:80 a=10.3.0.1 10.3.0.2 same=10.3.0.3
 		slice shop/overlap-2 overlap http:TCP:80 a=10.3.0.1 10.3.0.2 same=10.3.0.4 !same=10.3.0.3
 		slice shop/overlap-3 overlap other:TCP:81 a=fd00::1 10.3.0.2`)
@@ -154,6 +168,7 @@ var questions = []string{
 	"cache.shop.svc", "early.shop.svc", "none.shop.svc", "portless.shop.svc", "six-pods.shop.svc", "fd00-10-244--0.six-pods.shop.svc",
 	"sql.data.svc", "sql-0.sql.data.svc", "_sql._tcp.sql.data.svc", "db.shop.svc", "alias.shop.svc", "db-of-old.shop.svc",
 	"dead.shop.svc", "loop-a.shop.svc", "outside.shop.svc", "outside-in.shop.svc", "far.shop.svc",
+	"chain-0.shop.svc", "chain-1.shop.svc", "chain-2.shop.svc", "chain-3.shop.svc", "chain-4.shop.svc", "chain-5.shop.svc",
 	"big.shop.svc", "big6.shop.svc", "hosts.shop.svc", "overlap.shop.svc", "_http._tcp.overlap.shop.svc", "a.overlap.shop.svc", "same.overlap.shop.svc",
 	"10-1-0-77.big.shop.svc", "host-77.hosts.shop.svc", "10-244-1-10.shop.pod", "192-0-2-1.shop.pod",
 	strings.Repeat("l", 63) + ".shop.svc",
@@ -200,7 +215,7 @@ func TestMessageIsWhatTheRendererWrites(t *testing.T) {
 		check(root, dns.Fqdn(q))
 		check(root, mixCase(random, dns.Fqdn(q)))
 	}
-	for _, addr := range []string{"10.96.0.10", "10.244.2.21", "10.1.0.77", "10.2.0.77", "10.3.0.2", "fd00:10:96::20", "2001:db8::7", "192.0.2.1"} {
+	for _, addr := range []string{"10.96.0.10", "10.244.2.21", "10.1.0.77", "10.2.0.77", "10.3.0.2", "10.3.0.9", "fd00:10:96::20", "2001:db8::7", "192.0.2.1"} {
 		name, err := dns.ReverseAddr(addr)
 		if err != nil {
 			t.Fatal(err)

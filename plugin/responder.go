@@ -111,7 +111,7 @@ const (
 	declineFallthrough
 	declineExternal
 	declineUnready
-	declineSRV
+	declinePacking
 	declineRoom
 	numDeclines
 )
@@ -127,7 +127,7 @@ var declineNames = [numDeclines]string{
 	declineFallthrough: "fallthrough",  // does not exist, and the next plugin is to be asked
 	declineExternal:    "external",     // an ExternalName outside of the cluster
 	declineUnready:     "unready",      // not synced
-	declineSRV:         "srv",          // SRV records that do not fit, or of overlapping slices: the chain packs them best
+	declinePacking:     "packing",      // more records than fit, of a kind that the chain packs better
 	declineRoom:        "room",         // the question alone does not fit
 }
 
@@ -206,8 +206,6 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 		return nil, declineExternal
 	case a.Outcome == zone.Unready:
 		return nil, declineUnready
-	case a.Overlaps():
-		return nil, declineSRV
 	case a.Outcome == zone.NameError && len(route.h.cfg.fall.Zones) > 0:
 		return nil, declineFallthrough
 	}
@@ -221,6 +219,9 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 			limit = min(max(limit, int(q.UDPSize)), maxUDP)
 		}
 	}
+	if !a.Tight() && a.Length()+sizeOPT(q) > limit {
+		return nil, declinePacking
+	}
 	if route.rotate {
 		r.render.Rotate++
 	} else {
@@ -231,7 +232,7 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 		return nil, declineRoom
 	}
 	if q.Type == dns.TypeSRV && binary.BigEndian.Uint16(reply[len(dst)+2:])&dnswire.FlagTC != 0 {
-		return nil, declineSRV
+		return nil, declinePacking
 	}
 	if route.meters != nil {
 		r.tally.add(route, q, a.Outcome.Rcode(), from, len(msg), len(reply)-len(dst))
@@ -244,6 +245,14 @@ func (r *responder) Sent(elapsed time.Duration) {
 	r.plan.counts.answered.Add(uint64(r.waiting))
 	r.waiting = 0
 	r.tally.report(elapsed)
+}
+
+// sizeOPT returns the length of the OPT record in the reply to q.
+func sizeOPT(q *dnswire.Query) int {
+	if !q.HasOPT {
+		return 0
+	}
+	return 11 + len(q.Options) // some options are echoed
 }
 
 // laneTypes are the types that the lane answers for, with records or without.

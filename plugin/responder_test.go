@@ -244,7 +244,7 @@ func TestLaneIsTheChain(t *testing.T) {
 					}
 				}
 			}
-			for _, addr := range []string{"10.96.0.10", "10.244.2.21", "10.1.0.77", "10.3.0.2", "fd00:10:96::20", "2001:db8::7", "192.0.2.1"} {
+			for _, addr := range []string{"10.96.0.10", "10.244.2.21", "10.1.0.77", "10.3.0.2", "10.3.0.9", "fd00:10:96::20", "2001:db8::7", "192.0.2.1"} {
 				name, err := dns.ReverseAddr(addr)
 				if err != nil {
 					t.Fatal(err)
@@ -275,7 +275,7 @@ func FuzzLaneIsTheChain(f *testing.F) {
 			}
 		})
 	}
-	for _, addr := range []string{"10.96.0.10", "10.1.0.77", "2001:db8::7"} {
+	for _, addr := range []string{"10.96.0.10", "10.1.0.77", "10.3.0.9", "2001:db8::7"} {
 		name, _ := dns.ReverseAddr(addr)
 		wire, _ := dnswire.AppendName(nil, name)
 		packets(random, wire, dns.TypePTR, func(msg []byte) { f.Add(msg, false) })

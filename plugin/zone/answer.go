@@ -49,11 +49,59 @@ func (a *Answer) Walk(yield func(*Record) bool) bool {
 	return yield(r)
 }
 
-// Overlaps reports whether the answer is SRV records of a service of which an
-// endpoint stands in several slices. A Renderer may then write its name more
-// often than compression has to.
-func (a *Answer) Overlaps() bool {
-	return a.Outcome == Success && a.has == hasSRV && a.svc.overlap
+// Tight reports whether a Renderer makes the reply as short as compression can
+// (RFC 1035 §4.1.4). It does not look for names, or ends of names, that a CNAME
+// chain, several PTR or NS records, or SRV records of overlapping slices repeat.
+func (a *Answer) Tight() bool {
+	switch {
+	case len(a.chain) > 0:
+		return false
+	case a.Outcome != Success:
+		return true
+	case a.has == hasPTR:
+		return a.svc != nil || len(a.snap.ownersOf(a.addr)) == 1
+	case a.has == hasNS:
+		return len(a.local) == 1
+	case a.has == hasSRV:
+		return !a.svc.overlap
+	}
+	return true
+}
+
+// Length returns how many octets the reply has with every name in full and
+// without OPT.
+func (a *Answer) Length() int {
+	name := func(n *dnswire.Name) int {
+		size := len(n.Labels)
+		if len(n.Label) > 0 {
+			size += 1 + len(n.Label)
+		}
+		if n.At > 0 {
+			return size + dnswire.QuestionName + len(a.name) - n.At
+		}
+		return size + max(len(n.Origin), 1)
+	}
+	const header, question, record = dnswire.QuestionName, 4, 10
+	size := header + len(a.name) + question
+	a.Walk(func(r *Record) bool {
+		owner := record + name(&r.Owner)
+		switch r.Type {
+		case dnswire.TypeA:
+			size += len(r.Packed) / 4 * (owner + 4)
+		case dnswire.TypeAAAA:
+			size += len(r.Packed) / 16 * (owner + 16)
+		case dnswire.TypeTXT:
+			size += owner + 1 + len(r.Text)
+		case dnswire.TypeSOA:
+			size += owner + name(&r.SOA.MName) + name(&r.SOA.RName) + 20
+		case dnswire.TypeSRV:
+			size += owner + 6 + name(&r.Target)
+		default:
+			size += owner + name(&r.Target)
+		}
+		return true
+	})
+	return size
 }
 
 // record returns the first record of a walk, with what is still to be filled in.
