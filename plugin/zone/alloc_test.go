@@ -123,7 +123,7 @@ func noAllocs(t *testing.T, v *View, what, name string, qtype uint16) {
 	}
 }
 
-// cluster is the world that DESIGN.md measures: n services, one in ten of them
+// cluster is the world of the benchmarks: n services, one in ten of them
 // headless, each with 15 IPv4 endpoints.
 func cluster(t testing.TB, n int) *Writer {
 	const perNamespace = 100

@@ -45,7 +45,7 @@ const shop = `
 	pod empty/r 10.1.0.2
 `
 
-// The rows of CONFORMANCE.md, "Names".
+// What every kind of name answers.
 func TestNames(t *testing.T) {
 	w := worldOf(t, shop)
 	v := mustView(t, w, Options{Zones: []string{"cluster.local.", "10.in-addr.arpa.", "ip6.arpa."}}, "192.0.2.53", "2001:db8::53")

@@ -10,7 +10,7 @@ import (
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 )
 
-// Objects in awkward states, as CONFORMANCE.md lists them: each step changes
+// Objects in awkward states: each step changes
 // the world and says what is answered then.
 func TestAwkwardStates(t *testing.T) {
 	type step struct {
