@@ -182,7 +182,7 @@ func (b *Builder) nameSize(n *Name, compress bool) int {
 		}
 		return size
 	}
-	if compress && size == 0 && QuestionName <= n.At && n.At <= maxPointer && n.At < b.Len() {
+	if compress && size == 0 && QuestionName <= n.At && n.At <= MaxPointer && n.At < b.Len() {
 		return 2 // an existing name, whose length was checked when it was written
 	}
 	rest := b.nameLenAt(n.At)
@@ -194,7 +194,7 @@ func (b *Builder) nameSize(n *Name, compress bool) int {
 		b.fail(ErrNameTooLong)
 		return -1
 	}
-	if compress && n.At <= maxPointer {
+	if compress && n.At <= MaxPointer {
 		return size + 2
 	}
 	return size + rest
@@ -214,7 +214,7 @@ func (b *Builder) writeName(p []byte, n *Name, compress bool) []byte {
 		return p[1:]
 	case n.At == 0:
 		return p[copy(p, n.Origin):]
-	case compress && n.At <= maxPointer:
+	case compress && n.At <= MaxPointer:
 		binary.BigEndian.PutUint16(p, pointerBits|uint16(n.At))
 		return p[2:]
 	}
@@ -262,7 +262,7 @@ func (b *Builder) labelAt(at int) (label []byte, next int) {
 		if c < pointerBits>>8 || at+1 >= len(msg) {
 			return nil, 0
 		}
-		target := int(binary.BigEndian.Uint16(msg[at:])) & maxPointer
+		target := int(binary.BigEndian.Uint16(msg[at:])) & MaxPointer
 		if target >= at {
 			return nil, 0
 		}

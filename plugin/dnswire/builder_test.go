@@ -116,7 +116,7 @@ func TestBuilderFarOffsets(t *testing.T) {
 	var b Builder
 	b.Reset(nil, 65535, q)
 	b.AddrSet(Name{At: QuestionName}, TypeA, 5, make([]byte, 4*1100))
-	if b.Len() <= maxPointer {
+	if b.Len() <= MaxPointer {
 		t.Fatalf("only %d octets", b.Len())
 	}
 	farAt, _ := b.CNAME(Name{At: QuestionName}, 5, far)
@@ -129,7 +129,7 @@ func TestBuilderFarOffsets(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := unpacked(t, msg)
-	if farAt <= maxPointer || len(m.Answer) != 1105 || m.Truncated {
+	if farAt <= MaxPointer || len(m.Answer) != 1105 || m.Truncated {
 		t.Fatalf("far at %d, %d records", farAt, len(m.Answer))
 	}
 	for i, want := range []string{"x.far.web.", "far.web.", "far.web.", "far.web."} {

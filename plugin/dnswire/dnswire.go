@@ -28,7 +28,6 @@ const (
 	headerLen   = 12     // RFC 1035 §4.1.1
 	maxLabel    = 63     // RFC 1035 §2.3.4: two of the length octet's bits are the label type
 	maxName     = 255    // RFC 1035 §2.3.4: length octets and root label included
-	maxPointer  = 0x3FFF // RFC 1035 §4.1.4: a pointer holds 14 bits of offset
 	pointerBits = 0xC000 // RFC 1035 §4.1.4: the two bits that tell a pointer from a label
 	maxMessage  = 65535  // RFC 1035 §4.2.2: the TCP length prefix has 16 bits
 	optLen      = 11     // RFC 6891 §6.1.2: root owner 1, type 2, class 2, ttl 4, rdlength 2
@@ -38,6 +37,10 @@ const (
 // the header. The suffix of the name that begins n octets into it is at
 // QuestionName+n.
 const QuestionName = headerLen
+
+// MaxPointer is the highest offset that a pointer can hold, in 14 bits (RFC
+// 1035 §4.1.4). A name that stands farther back has to be written again.
+const MaxPointer = 0x3FFF
 
 // Record types this package writes (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 2782,
 // RFC 6891 §6.1.1).

@@ -60,7 +60,7 @@ func (b *Builder) AddrSet(owner Name, typ uint16, ttl uint32, packed []byte) (wr
 		b.fail(ErrRData)
 	}
 	for len(packed) > 0 {
-		if len(owner.Label)+len(owner.Labels) == 0 && QuestionName <= owner.At && owner.At <= maxPointer && owner.At < b.Len() {
+		if len(owner.Label)+len(owner.Labels) == 0 && QuestionName <= owner.At && owner.At <= MaxPointer && owner.At < b.Len() {
 			return written + b.addrRun(owner.At, typ, ttl, packed, size)
 		}
 		at := b.Len()
@@ -71,7 +71,7 @@ func (b *Builder) AddrSet(owner Name, typ uint16, ttl uint32, packed []byte) (wr
 		copy(p, packed[:size])
 		packed = packed[size:]
 		written++
-		if at <= maxPointer {
+		if at <= MaxPointer {
 			owner = Name{At: at}
 		}
 	}

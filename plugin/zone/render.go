@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
@@ -16,6 +17,10 @@ type Renderer struct {
 	b       dnswire.Builder
 	offsets []int // by TargetRef: where that target stands in the message
 	origin  int   // where the origin of PTR targets stands
+	// Where the name below which the first SRV target is stands, and its labels
+	// above the zone.
+	parent       int
+	parentLabels []byte
 }
 
 // ErrIncomplete is the error for an answer with the outcome Chase: only who has
@@ -45,7 +50,7 @@ func (r *Renderer) Append(dst []byte, q *dnswire.Query, a *Answer, limit int) ([
 	}
 	r.b.Reset(dst, limit, q)
 	r.offsets = r.offsets[:0]
-	r.origin = 0
+	r.origin, r.parent = 0, 0
 	a.Walk(r.record)
 	if q.HasOPT {
 		r.b.OPT(q.UDPSize, q.EDNSReplyFlags(), nil)
@@ -57,7 +62,11 @@ func (r *Renderer) Append(dst []byte, q *dnswire.Query, a *Answer, limit int) ([
 func (r *Renderer) record(rec *Record) bool {
 	owner := rec.Owner
 	if rec.OwnerRef < len(r.offsets) && r.offsets[rec.OwnerRef] > 0 {
-		owner = dnswire.Name{At: r.offsets[rec.OwnerRef]}
+		if r.parent > 0 && r.offsets[rec.OwnerRef] > dnswire.MaxPointer && bytes.Equal(owner.Labels, r.parentLabels) {
+			owner = dnswire.Name{Label: owner.Label, At: r.parent} // the end of another target, which a pointer reaches
+		} else {
+			owner = dnswire.Name{At: r.offsets[rec.OwnerRef]}
+		}
 	}
 	r.b.Section(rec.Section)
 	ok, at := false, 0
@@ -68,6 +77,9 @@ func (r *Renderer) record(rec *Record) bool {
 		return r.addrs(owner, rec, 16)
 	case dnswire.TypeSRV:
 		at, ok = r.b.SRV(owner, rec.TTL, 0, rec.Weight, rec.Port, rec.Target)
+		if ok && r.parent == 0 && len(rec.Target.Label) > 0 && rec.Target.At > 0 {
+			r.parent, r.parentLabels = at+1+len(rec.Target.Label), rec.Target.Labels
+		}
 	case dnswire.TypeCNAME:
 		at, ok = r.b.CNAME(owner, rec.TTL, rec.Target)
 	case dnswire.TypeNS:

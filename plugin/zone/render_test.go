@@ -69,6 +69,43 @@ func TestTargetTooLong(t *testing.T) {
 	ask(t, v, []qa{{svc + "." + ns + ".svc." + zone + " A", svc + "." + ns + ".svc." + zone + " A 10.0.0.1"}})
 }
 
+// Glue whose owner stands where no pointer reaches is no longer for that than
+// miekg/dns makes it.
+func TestManyTargets(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("namespace shop\nservice shop/db headless\nslice shop/x db sql:5432/TCP")
+	for i := range 600 {
+		fmt.Fprintf(&b, " 10.0.%d.%d=db-%d", i/250, i%250, i)
+	}
+	v := mustView(t, worldOf(t, b.String()), Options{})
+	for _, name := range []string{"db.shop.svc.cluster.local.", "_SQL._tcp.db.shop.svc.cluster.local."} {
+		var a Answer
+		wire := wireName(t, name)
+		v.Lookup(&a, wire, dnswire.TypeSRV)
+		var r Renderer
+		packet, err := r.Append(nil, &dnswire.Query{Name: wire, Type: dnswire.TypeSRV, Class: 1}, &a, 65535)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := new(dns.Msg)
+		if err := m.Unpack(packet); err != nil {
+			t.Fatal(err)
+		}
+		if len(m.Answer) != 600 || len(m.Extra) != 600 {
+			t.Fatalf("%s: %d records and %d glue", name, len(m.Answer), len(m.Extra))
+		}
+		for i, rr := range m.Extra {
+			if target := m.Answer[i].(*dns.SRV).Target; target != rr.Header().Name {
+				t.Fatalf("%s: glue %d is for %s, not %s", name, i, rr.Header().Name, target)
+			}
+		}
+		m.Compress = true
+		if want := m.Len(); len(packet) > want || len(packet) < dnswire.MaxPointer {
+			t.Errorf("%s: %d octets, miekg/dns needs %d", name, len(packet), want)
+		}
+	}
+}
+
 func TestRenderChase(t *testing.T) {
 	v := mustView(t, worldOf(t, "namespace a\nservice a/x external=example.org"), Options{})
 	var a Answer
