@@ -1,0 +1,102 @@
+package test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Tests of servers with the fast lane. It opens only where the Corefile says
+// the port, and only on Linux.
+
+func needLane(t testing.TB) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("the fast lane is for Linux")
+	}
+}
+
+// lanePort returns a port that nobody has, neither of UDP nor of TCP. It is
+// below those that the kernel gives to clients: another process that were given
+// it would share it with the server, whose sockets allow that.
+func lanePort(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		port := fmt.Sprint(4000 + rand.IntN(6000))
+		tcp, err := net.Listen("tcp", ":"+port)
+		if err != nil {
+			continue
+		}
+		udp, err := net.ListenPacket("udp", ":"+port)
+		tcp.Close()
+		if err == nil {
+			udp.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return ""
+}
+
+// anyPort is the port of a server block that the kernel is to choose.
+var anyPort = regexp.MustCompile(`:0\b`)
+
+// withPort puts port in the place of 0 in the keys of the Corefile's server
+// blocks.
+func withPort(corefile, port string) string {
+	var b strings.Builder
+	for line := range strings.Lines(corefile) {
+		if trimmed := strings.TrimSpace(line); strings.HasSuffix(trimmed, "{") && strings.TrimLeft(line, " \t") == line {
+			line = anyPort.ReplaceAllLiteralString(line, ":"+port)
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// laneCounts are what the metrics say of the lane at an address.
+type laneCounts struct {
+	open               bool
+	answered, declined float64
+	datagrams          float64 // received since the lane was opened
+}
+
+// laneAt returns the counts of the lane at an address as CoreDNS writes it,
+// :53 say.
+func laneAt(t testing.TB, addr string) (c laneCounts) {
+	t.Helper()
+	families, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		name, ok := strings.CutPrefix(f.GetName(), "coredns_clusterdns_fastlane_")
+		if !ok {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			here := false
+			for _, l := range m.GetLabel() {
+				here = here || l.GetName() == "server" && l.GetValue() == "dns://"+addr
+			}
+			switch {
+			case !here:
+			case name == "open":
+				c.open = m.GetGauge().GetValue() == 1
+			case name == "answered_total":
+				c.answered = m.GetCounter().GetValue()
+			case name == "declined_total":
+				c.declined += m.GetCounter().GetValue()
+			case name == "batch_size":
+				c.datagrams = m.GetHistogram().GetSampleSum()
+			}
+		}
+	}
+	return c
+}
