@@ -472,14 +472,19 @@ func socketsAt(i *caddy.Instance, addr string) (n int) {
 	return n
 }
 
-// sameAddr reports whether two addresses to listen at are one, of which the
-// second may have no host, for every address.
-func sameAddr(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	if errA != nil || errB != nil || portA != portB {
+// sameAddr reports whether a socket bound to local is one that listens at addr.
+// Every address is written in several ways there, 0.0.0.0 among them, and what
+// package net makes of all of them is one.
+func sameAddr(local, addr string) bool {
+	host, port, err := net.SplitHostPort(local)
+	wantHost, wantPort, wantErr := net.SplitHostPort(addr)
+	if err != nil || wantErr != nil || port != wantPort {
 		return false
 	}
-	ip := net.ParseIP(hostA)
-	return hostA == hostB || hostB == "" && ip != nil && ip.IsUnspecified()
+	return host == wantHost || isEvery(host) && isEvery(wantHost)
+}
+
+func isEvery(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
 }
