@@ -431,6 +431,9 @@ func (at *laneAt) settle(sockets int) {
 		}
 		old := at.lane
 		at.lane = nil
+		if old.Config().Others != sockets {
+			old.Shifted()
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), laneTimeout)
 		defer cancel()
 		lanes.Unlock()

@@ -249,3 +249,8 @@ func (l *Lane) Stats() Stats {
 	}
 	return s
 }
+
+// Shifted tells l, before its Close, that CoreDNS has opened or closed sockets
+// since l was opened. Indices have moved then, into the lane's own sockets too:
+// all that is known is that CoreDNS keeps its first socket, which has index 0.
+func (l *Lane) Shifted() { l.sockets.others = 1 }
