@@ -3,8 +3,11 @@ package test
 import (
 	"encoding/json"
 	"errors"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +45,11 @@ var forbidden = []struct {
 		"imports run one way: the plugin imports kube"},
 	{"plugin/kube", "k8s.io/client-go/kubernetes", nil,
 		"the clientset links every API group there is"},
+	{"plugin/fastlane", "!std", []string{
+		module + "plugin/fastlane/mmsg", "github.com/miekg/dns",
+		"github.com/coredns/coredns/plugin/pkg/reuseport$", "github.com/coredns/coredns/plugin/pkg/log$", // the former needs the latter
+		"golang.org/x/net", "golang.org/x/sys",
+	}, "it moves messages: what they say, and whose they are, is the plugin's to know"},
 	{"plugin/fastlane/mmsg", "!std", []string{"golang.org/x/net", "golang.org/x/sys/unix"},
 		"it moves datagrams and knows nothing of DNS"},
 	{"cmd/clusterdns", module + "test", nil,
@@ -58,6 +66,8 @@ var direct = []struct {
 }{
 	{"cmd/clusterdns", []string{module + "plugin", "github.com/coredns/"},
 		"it is a list of plugins and CoreDNS's main: what it did itself, other builds would lack"},
+	{"plugin/fastlane", []string{module + "plugin/fastlane/mmsg", "github.com/coredns/coredns/plugin/pkg/reuseport$", "github.com/miekg/dns", "golang.org/x/net/bpf$", "golang.org/x/sys/unix$"},
+		"of CoreDNS it needs the socket option alone; system calls are for opening sockets, those of every datagram are mmsg's"},
 }
 
 type goPackage struct {
@@ -145,6 +155,34 @@ func TestUnsafe(t *testing.T) {
 		if p.ImportPath != only && slices.Contains(p.Imports, "unsafe") {
 			t.Errorf("%s imports unsafe: %s is for that", p.ImportPath, only)
 		}
+	}
+}
+
+// TestSystemCalls checks that the lane's other files than those that open its
+// sockets leave system calls to package mmsg, which has a twin for every system.
+func TestSystemCalls(t *testing.T) {
+	files, err := filepath.Glob("../plugin/fastlane/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %d files", err, len(files))
+	}
+	found := false
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range parsed.Imports {
+			if !strings.HasPrefix(i.Path.Value, `"golang.org/x/sys/`) {
+				continue
+			}
+			found = true
+			if !strings.HasPrefix(filepath.Base(file), "socket_") {
+				t.Errorf("%s imports %s", file, i.Path.Value)
+			}
+		}
+	}
+	if !found {
+		t.Error("no file makes system calls: the rule has lost its object")
 	}
 }
 
