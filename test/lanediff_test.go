@@ -625,7 +625,7 @@ func (d *laneDiff) messages(t *testing.T) (all [][]byte) {
 		}
 	}
 	pick := func(of ...uint16) uint16 { return of[d.random.IntN(len(of))] }
-	for range 1500 { // shapes
+	for range 1000 { // shapes
 		m := query(mixCase(d.random, anyName()), usual[d.random.IntN(len(usual))])
 		if d.random.IntN(8) == 0 {
 			m.Question[0].Qtype = laneQtypes[d.random.IntN(len(laneQtypes))]
@@ -679,7 +679,7 @@ func (d *laneDiff) messages(t *testing.T) (all [][]byte) {
 		}
 		add(m)
 	}
-	for range 1000 { // damaged
+	for range 700 { // damaged
 		m := query(anyName(), usual[d.random.IntN(len(usual))])
 		if d.random.IntN(2) == 0 {
 			m.SetEdns0(pick(512, 1232, 4096), d.random.IntN(2) == 0)

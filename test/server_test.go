@@ -200,6 +200,9 @@ func (l *logBuffer) since(n int) (string, int) {
 }
 
 func TestMain(m *testing.M) {
+	if corefile := os.Getenv(processEnv); corefile != "" {
+		serveProcess(corefile)
+	}
 	log.SetOutput(&logged)
 	code := m.Run()
 	if text, _ := logged.since(0); strings.Contains(text, "Recovered from panic") || strings.Contains(text, "[PANIC]") {

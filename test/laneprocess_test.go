@@ -1,0 +1,197 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/clusterdns/clusterdns/test/dnstext"
+
+	"github.com/coredns/coredns/coremain"
+	"github.com/miekg/dns"
+)
+
+// processEnv is the path of a Corefile that this binary is to serve, in the
+// place of running tests.
+const processEnv = "CLUSTERDNS_TEST_COREFILE"
+
+// serveProcess is what cmd/clusterdns does. It ends with the test that started it.
+func serveProcess(corefile string) {
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(3)
+	}()
+	os.Args = []string{os.Args[0], "-conf", corefile}
+	coremain.Run()
+	os.Exit(0)
+}
+
+// process is a server in a process of its own.
+type process struct {
+	cmd   *exec.Cmd
+	log   logBuffer
+	ended chan struct{}
+	err   error // after ended
+}
+
+// startProcess starts one, and waits until it has opened a lane or has said why
+// not.
+func startProcess(t *testing.T, corefile string) *process {
+	t.Helper()
+	dir := t.TempDir()
+	put(t, dir, "Corefile", corefile)
+	p := &process{cmd: exec.Command(os.Args[0]), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), processEnv+"="+dir+"/Corefile")
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		stdin.Close()
+		<-p.ended
+		text, _ := p.log.since(0)
+		for _, bad := range []string{"DATA RACE", "panic", "[PANIC]"} {
+			if strings.Contains(text, bad) {
+				t.Errorf("the process logged %q", bad)
+			}
+		}
+		if t.Failed() {
+			t.Log(text)
+		}
+	})
+	eventually(t, func() string {
+		text, _ := p.log.since(0)
+		if !strings.Contains(strings.ToLower(text), "fast lane at") {
+			return "the process has logged:\n" + text
+		}
+		return ""
+	})
+	return p
+}
+
+func (p *process) hasLane() bool {
+	text, _ := p.log.since(0)
+	return strings.Contains(text, "Fast lane at") && !strings.Contains(text, "No fast lane")
+}
+
+// terminate sends SIGTERM.
+func (p *process) terminate(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait waits for the end, which must be in order.
+func (p *process) wait(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			t.Errorf("the process ended: %v", p.err)
+		}
+	case <-time.After(patience):
+		t.Fatal(errors.Join(errors.New("the process did not end"), p.cmd.Process.Kill()))
+	}
+}
+
+// lameduckTime is how long servers go on after SIGTERM.
+const lameduckTime = time.Second
+
+func processCorefile(t *testing.T, c laneServer, port, dir string) string {
+	c.plugins += fmt.Sprintf("\nhealth 127.0.0.1:%s {\nlameduck %v\n}", lanePort(t), lameduckTime)
+	return c.corefile(port, dir)
+}
+
+// TestLaneTerminates: after SIGTERM, all that is asked before health's lameduck
+// is over is answered.
+func TestLaneTerminates(t *testing.T) {
+	needLane(t)
+	dir := t.TempDir()
+	put(t, dir, "cluster.yaml", reloadCluster)
+	port := lanePort(t)
+	c := laneServer{lane: true}
+	p := startProcess(t, processCorefile(t, c, port, dir))
+	if !p.hasLane() {
+		t.Fatal("no lane")
+	}
+	l := newLaneClients(t, "127.0.0.1:"+port, c)
+	l.start()
+	l.more(50)
+	before := [3]int64{l.udp.sent.Load(), l.kept.sent.Load(), l.fresh.sent.Load()}
+	over := time.After(lameduckTime) // a little earlier than the process has it
+	p.terminate(t)
+	select {
+	case <-over:
+	case <-p.ended:
+		t.Error("the process ended before its lameduck was over")
+	}
+	l.end()
+	p.wait(t)
+	l.report()
+	t.Logf("during lameduck: %d over UDP, %d over TCP kept, %d over TCP fresh",
+		l.udp.sent.Load()-before[0], l.kept.sent.Load()-before[1], l.fresh.sent.Load()-before[2])
+	if lost := l.lost(); lost != (lostCount{}) {
+		t.Errorf("lost %+v", lost)
+	}
+}
+
+// TestRollingReplacement starts a server at the address of another, which the
+// same user may, and ends the first: under load, with the lane and without.
+// What is in a socket of CoreDNS's when it closes is lost, and so are its
+// connections.
+func TestRollingReplacement(t *testing.T) {
+	needLane(t)
+	dir := t.TempDir()
+	put(t, dir, "cluster.yaml", reloadCluster)
+	for name, c := range map[string]laneServer{"lane": {lane: true}, "chain": {stanza: "fastlane off"}} {
+		t.Run(name, func(t *testing.T) {
+			port := lanePort(t)
+			first := startProcess(t, processCorefile(t, c, port, dir))
+			l := newLaneClients(t, "127.0.0.1:"+port, c)
+			l.patience = time.Second // which a lost query costs
+			l.start()
+			l.more(20)
+			for range 2 {
+				second := startProcess(t, processCorefile(t, c, port, dir))
+				if first.hasLane() != c.lane || second.hasLane() != c.lane {
+					t.Errorf("lanes: %v, then %v", first.hasLane(), second.hasLane())
+				}
+				l.more(20)
+				first.terminate(t)
+				first.wait(t)
+				l.more(20)
+				first = second
+			}
+			l.end()
+			l.report()
+			r := dnstext.Cluster.Query(t, "web.shop.svc A")
+			for range 20 { // at new ports, for the kernel's hash
+				m, err := exchangeOnce("udp", l.addr, r)
+				if err != nil || len(m.Answer) != 1 {
+					t.Errorf("afterwards: %v, %v", m, err)
+				}
+			}
+		})
+	}
+}
+
+func exchangeOnce(network, addr string, r *dns.Msg) (*dns.Msg, error) {
+	c := dns.Client{Net: network, Timeout: patience}
+	m, _, err := c.Exchange(r, addr)
+	return m, err
+}
