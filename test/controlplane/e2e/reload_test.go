@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -10,8 +11,8 @@ import (
 )
 
 // testReload reloads the Corefile, with the API server up and down, by the
-// plugin reload and by signal, under load. Nothing may be lost, and nothing
-// listed anew.
+// plugin reload and by signal, under load, with the fast lane open and for a
+// while off. Nothing may be lost, and nothing listed anew.
 //
 // The plugin comes first: it does not work after a reload by signal
 // (coredns/coredns#6263).
@@ -64,6 +65,17 @@ func (o *outage) testReload(t *testing.T) {
 		ttl(20 + i)
 	}
 	load.more(500)
+	server.wantLane(t, true)
+	configure("ttl 30", "fastlane off")
+	server.logs(t, complete, signal)
+	ttl(30)
+	load.more(500)
+	server.wantLane(t, false)
+	configure("ttl 31")
+	server.logs(t, complete, signal)
+	ttl(31)
+	load.more(500)
+	server.wantLane(t, true)
 	if now := server.metric(t, "coredns_clusterdns_lists_total"); now != lists {
 		t.Errorf("reloads led to %v lists", now-lists)
 	}
@@ -82,6 +94,25 @@ func (o *outage) testReload(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// wantLane requires that the fast lane is open, and answers, or that it is
+// closed and does not. It is for Linux alone.
+func (s *server) wantLane(t *testing.T, open bool) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return
+	}
+	before := s.metric(t, "coredns_clusterdns_fastlane_answered_total")
+	if _, err := s.exchange("udp", a("kubernetes.default.svc.cluster.local.")); err != nil {
+		t.Error(err)
+	}
+	answered := s.metric(t, "coredns_clusterdns_fastlane_answered_total") - before
+	is := s.metric(t, "coredns_clusterdns_fastlane_open") == 1
+	t.Logf("the fast lane is open: %v, and has answered %v since", is, answered)
+	if is != open || (answered > 0) != open {
+		t.Errorf("the fast lane is open: %v, and answered %v; it is to be open: %v", is, answered, open)
+	}
 }
 
 // logs waits until the server has logged text once more than before it did do.
