@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +32,7 @@ type planRoute struct {
 	rotate  bool
 	bufsize uint16
 	types   [256]bool // those that the lane answers for
+	through [][]byte  // zones, like wire, in which names that do not exist are the next plugin's
 	meters  []meter   // longest zone first; nil: not counted
 }
 
@@ -48,6 +51,15 @@ func (p *lanePlan) add(route laneRoute, h *Handler, server string) error {
 	for _, t := range route.types {
 		if t < uint16(len(r.types)) {
 			r.types[t] = false
+		}
+	}
+	if h != nil {
+		for _, zone := range h.cfg.fall.Zones {
+			wire, err := dnswire.AppendName(nil, strings.ToLower(zone))
+			if err != nil {
+				return fmt.Errorf("fallthrough zone %q: %w", zone, err)
+			}
+			r.through = append(r.through, wire)
 		}
 	}
 	if route.prometheus {
@@ -96,13 +108,12 @@ type laneCounts struct {
 	stalled  atomic.Uint64 // lanes that the watchdog closed
 }
 
-// decline says why the lane left a message to the chain. The first ones are
+// decline says why a responder left a message to the chain. The first ones are
 // dnswire's reasons.
 type decline int
 
 const (
-	declineSize decline = decline(dnswire.NumReasons) + iota
-	declineClass
+	declineClass decline = decline(dnswire.NumReasons) + iota
 	declineType
 	declineEDNSVersion
 	declineNSID
@@ -117,7 +128,6 @@ const (
 )
 
 var declineNames = [numDeclines]string{
-	declineSize:        "size",         // longer than a plain query
 	declineClass:       "class",        // other than IN
 	declineType:        "type",         // zone transfers, ANY, DS and what is not looked up
 	declineEDNSVersion: "edns_version", // other than 0
@@ -206,7 +216,7 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 		return nil, declineExternal
 	case a.Outcome == zone.Unready:
 		return nil, declineUnready
-	case a.Outcome == zone.NameError && len(route.h.cfg.fall.Zones) > 0:
+	case a.Outcome == zone.NameError && route.fallsThrough(q.Name):
 		return nil, declineFallthrough
 	}
 	if q.HasOPT && route.bufsize > 0 {
@@ -267,6 +277,11 @@ var laneTypes = func() (types [256]bool) {
 	}
 	return types
 }()
+
+// fallsThrough reports whether name, should it not exist, is the next plugin's.
+func (r *planRoute) fallsThrough(name []byte) bool {
+	return slices.ContainsFunc(r.through, func(zone []byte) bool { return isBelow(name, zone) })
+}
 
 // isBelow reports whether name is at or below zone, which is in lower case.
 func isBelow(name, zone []byte) bool {

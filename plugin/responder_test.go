@@ -213,6 +213,7 @@ func TestLaneIsTheChain(t *testing.T) {
 	}{
 		{"five zones", variedHandler(t), []string{"cluster.local.", "other.local.", "sub.svc.cluster.local.", "10.in-addr.arpa.", "example.com."}},
 		{"root", rootHandler(t), []string{"."}},
+		{"fallthrough in reverse zones", stanza{fallthroughTo: []string{"in-addr.arpa", "ip6.arpa"}, next: went}.handler(t, varied(t).Writer), []string{"cluster.local.", "."}},
 		{"fallthrough", stanza{fallthroughTo: []string{}, next: went}.handler(t, varied(t).Writer), []string{"cluster.local.", "."}},
 		{"noendpoints, ttl, no pods", stanza{noEndpoints: true, ignoreEmpty: true, ttl: 600, negativeCache: 100}.handler(t, varied(t).Writer), []string{"cluster.local."}},
 	} {
@@ -329,7 +330,7 @@ func FuzzLaneIsTheChain(f *testing.F) {
 func TestLaneDeclines(t *testing.T) {
 	h := variedHandler(t)
 	unready := stanza{}.handler(t, zone.NewWriter())
-	through := stanza{zones: []string{"through.local."}, fallthroughTo: []string{"elsewhere."}}.handler(t, varied(t).Writer)
+	through := stanza{zones: []string{"through.local."}, fallthroughTo: []string{"elsewhere.", "svc.Through.local"}}.handler(t, varied(t).Writer)
 	plan := &lanePlan{counts: new(laneCounts)}
 	for _, r := range []struct {
 		route laneRoute
@@ -372,7 +373,8 @@ func TestLaneDeclines(t *testing.T) {
 		{"server_block", name("web.STUB.cluster.local.")},
 		{"server_block", name("stub.cluster.local.")},
 		{"zone", name("www.example.com.")},
-		{"fallthrough", name("nothing.through.local.")},
+		{"", name("nothing.through.local.")},
+		{"fallthrough", name("nothing.svc.THROUGH.local.")},
 		{"", name("web.shop.svc.through.local.")},
 		{"type", query(func(m *dns.Msg) { m.SetQuestion("web.shop.svc.Through.local.", dns.TypeAAAA) })},
 		{"external", name("outside.shop.svc.cluster.local.")},
