@@ -286,6 +286,7 @@ func knownInCluster(zone string) []ask {
 		{"2.6.129.10.in-addr.arpa.", dns.TypePTR}, {below("ext-fail.shop.svc"), dns.TypeA}, {"1.0.129.10.in-addr.arpa.", dns.TypePTR},
 		{"x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
 		{"x.1.0.0.0.4.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},
+		{"1.4.140.10.in-addr.arpa.", dns.TypePTR}, {below("clusterless.data.svc"), dns.TypeSRV}, {below("pending.shop.svc"), dns.TypeTXT},
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 )
 
 // container is a running clusterdns that sees what it would in its pod, and so
-// needs no Corefile made for a test: a file system with the binary, /etc and
-// the service account only, a network namespace in which its ports are free
+// needs no Corefile made for a test: a file system with the binary, /etc, the
+// service account and /proc only, a network namespace in which its ports are free
 // and the API server is behind the address of the kubernetes service, and no
 // privilege but to bind port 53.
 type container struct {
@@ -76,6 +76,8 @@ func newContainer(t *testing.T, n netns, files, account, ready string, env ...st
 		os.Chmod(filepath.Join(root, secrets, "token"), 0o444),
 		os.Chmod(filepath.Join(root, secrets, "ca.crt"), 0o444),
 		os.WriteFile(filepath.Join(root, "etc/resolv.conf"), []byte("nameserver "+resolver+"\n"), 0o444),
+		os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 localhost\n"), 0o444),
+		os.Mkdir(filepath.Join(root, "proc"), 0o555),
 	)
 	if host := filepath.Join(files, "rootfs"); isDir(host) { // a volume of the host's
 		err = errors.Join(err, copyTree("rootfs", host))
@@ -104,7 +106,10 @@ func newContainer(t *testing.T, n netns, files, account, ready string, env ...st
 	}
 	started := make(chan error)
 	go n.do(func() error {
-		err := cmd.Start()
+		err := mountProc(filepath.Join(root, "proc"))
+		if err == nil {
+			err = cmd.Start()
+		}
 		c.proc = cmd.Process
 		started <- err
 		if err == nil {
@@ -134,6 +139,28 @@ func newContainer(t *testing.T, n netns, files, account, ready string, env ...st
 		return c.get(ready, "OK")
 	})
 	return c
+}
+
+// mountProc mounts /proc at path, for this thread and the processes that it
+// starts only. The fast lane reads from there who holds its address.
+func mountProc(path string) error {
+	return errors.Join(
+		unix.Unshare(unix.CLONE_NEWNS),
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("proc", path, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""),
+	)
+}
+
+// laneWarning returns the line of the log that says that there is no fast lane
+// although the Corefile allows it, or "".
+func (c *container) laneWarning() (string, error) {
+	text, err := os.ReadFile(c.log)
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "[WARNING] plugin/clusterdns: No fast lane") {
+			return line, err
+		}
+	}
+	return "", err
 }
 
 func isDir(path string) bool {

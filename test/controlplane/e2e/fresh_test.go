@@ -12,14 +12,18 @@ import (
 
 // TestNegativeCache creates services whose names are known, and remembered, not
 // to exist. As soon as the serial tells that a service is published, the name
-// resolves.
+// resolves. The cache is the chain's; the fast lane has no use for one.
 func TestNegativeCache(t *testing.T) {
 	const services = 200
+	server := newServer(t, config{stanza: []string{"kubeconfig " + cluster.Kubeconfig(), "fastlane off"}})
+	if err := server.waitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	s := newSpace(t, client)
-	hits := shared.metric(t, "coredns_clusterdns_negative_cache_hits_total")
-	invalidations := shared.metric(t, "coredns_clusterdns_negative_cache_invalidations_total")
+	hits := server.metric(t, "coredns_clusterdns_negative_cache_hits_total")
+	invalidations := server.metric(t, "coredns_clusterdns_negative_cache_invalidations_total")
 	s.create(service("first"))
-	shared.becomes(t, a(s.fqdn("no-such")), nxdomain)
+	server.becomes(t, a(s.fqdn("no-such")), nxdomain)
 
 	var latencies []time.Duration
 	queries := 0
@@ -27,7 +31,7 @@ func TestNegativeCache(t *testing.T) {
 		svc := service(fmt.Sprintf("web-%d", i))
 		q := a(s.fqdn(svc.Name))
 		for range 2 {
-			if got := shared.ask("udp", q); got != nxdomain {
+			if got := server.ask("udp", q); got != nxdomain {
 				t.Fatalf("%v: %s before it is created", q, got)
 			}
 		}
@@ -40,8 +44,8 @@ func TestNegativeCache(t *testing.T) {
 		want := addrText(q, svc.Spec.ClusterIP)
 		for {
 			queries++
-			published := shared.serial(t) >= uint32(version)
-			got := shared.ask("udp", q)
+			published := server.serial(t) >= uint32(version)
+			got := server.ask("udp", q)
 			if got == want {
 				break
 			}
@@ -55,8 +59,8 @@ func TestNegativeCache(t *testing.T) {
 	t.Logf("write acknowledged to first right answer of %d services: p50 %v, p99 %v, worst %v; %d queries",
 		services, latencies[services/2], latencies[services*99/100], latencies[services-1], queries)
 
-	hits = shared.metric(t, "coredns_clusterdns_negative_cache_hits_total") - hits
-	invalidations = shared.metric(t, "coredns_clusterdns_negative_cache_invalidations_total") - invalidations
+	hits = server.metric(t, "coredns_clusterdns_negative_cache_hits_total") - hits
+	invalidations = server.metric(t, "coredns_clusterdns_negative_cache_invalidations_total") - invalidations
 	if hits < services || invalidations < services {
 		t.Errorf("the negative cache had %v hits and %v invalidations, want %d at least", hits, invalidations, services)
 	}

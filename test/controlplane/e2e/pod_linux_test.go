@@ -172,7 +172,7 @@ func TestResolvers(t *testing.T) {
 	dual := s.create(families(corev1.IPFamilyPolicyPreferDualStack, service("dual"))).Spec.ClusterIPs
 	six := s.create(families(corev1.IPFamilyPolicySingleStack, service("six"), corev1.IPv6Protocol)).Spec.ClusterIP
 	s.create(headless(service("db")))
-	s.createSlice("db", 5432, endpoint("10.244.7.1", "db-0"), endpoint("10.244.7.2", ""), endpoint("10.244.7.3", ""))
+	s.createSlice("db", 5432, endpoint("10.244.8.1", "db-0"), endpoint("10.244.8.2", ""), endpoint("10.244.8.3", ""))
 	s.create(external("ext", "outside.example"))
 
 	node, inside := newNetns(t), newNetns(t)
@@ -196,9 +196,9 @@ func TestResolvers(t *testing.T) {
 		"kubernetes.default":            serviceHost,
 		"dual":                          sorted(dual...),
 		"six":                           six,
-		"db":                            "10.244.7.1 10.244.7.2 10.244.7.3", // several
-		"db-0.db":                       "10.244.7.1",
-		"10-244-7-2.db":                 "10.244.7.2",
+		"db":                            "10.244.8.1 10.244.8.2 10.244.8.3", // several
+		"db-0.db":                       "10.244.8.1",
+		"10-244-8-2.db":                 "10.244.8.2",
 		"10-244-9-9." + s.name + ".pod": "10.244.9.9",
 		"ext":                           sorted("198.51.100.7", "2001:db8::7"),
 		"outside.example":               sorted("198.51.100.7", "2001:db8::7"),
@@ -214,8 +214,8 @@ func TestResolvers(t *testing.T) {
 
 		web:            "web" + svc,
 		six:            "six" + svc,
-		"10.244.7.1":   "db-0.db" + svc,
-		"10.244.7.3":   "10-244-7-3.db" + svc,
+		"10.244.8.1":   "db-0.db" + svc,
+		"10.244.8.3":   "10-244-8-3.db" + svc,
 		"198.51.100.7": "outside.example",
 		"10.99.99.99":  "not found",
 		"fd00::99":     "not found",

@@ -244,6 +244,9 @@ func TestWild(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			if line, err := c.laneWarning(); err != nil || line != "" {
+				t.Errorf("%s %v", line, err)
+			}
 			t.Logf("%d questions", c.asked.Load())
 		})
 	}
