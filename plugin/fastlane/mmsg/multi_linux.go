@@ -173,6 +173,11 @@ func (s *multi) flush(b *Batch) (int, error) {
 		from, to := &m.recv[r.to].Hdr, &m.send[q].Hdr
 		to.Name, to.Namelen = from.Name, from.Namelen
 		to.Control, to.Controllen = from.Control, from.Controllen
+		if from.Controllen > 0 {
+			// Without the padding behind it an in6_pktinfo fits the room that the
+			// kernel has on its stack (net/socket.c, ____sys_sendmsg).
+			to.SetControllen(int(m.controls[r.to].hdr.Len))
+		}
 	}
 	m.queued = len(b.replies)
 	err := s.raw.Control(m.trySend)
