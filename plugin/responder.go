@@ -241,8 +241,13 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 	if err != nil {
 		return nil, declineRoom
 	}
-	if q.Type == dns.TypeSRV && binary.BigEndian.Uint16(reply[len(dst)+2:])&dnswire.FlagTC != 0 {
-		return nil, declinePacking
+	if binary.BigEndian.Uint16(reply[len(dst)+2:])&dnswire.FlagTC != 0 {
+		if q.Type == dns.TypeSRV {
+			return nil, declinePacking
+		}
+		if from.TCP {
+			truncatedTCP.Inc()
+		}
 	}
 	if route.meters != nil {
 		r.tally.add(route, q, a.Outcome.Rcode(), from, len(msg), len(reply)-len(dst))

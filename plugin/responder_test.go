@@ -444,6 +444,29 @@ func TestLaneAllocations(t *testing.T) {
 	}
 }
 
+// TestLaneCountsTruncatedTCP: a set of addresses that no message can hold.
+func TestLaneCountsTruncatedTCP(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("ns ns\nheadless ns/big http:TCP:80\nslice ns/big-1 big http:TCP:80")
+	for i := range 5000 {
+		fmt.Fprintf(&b, " 10.1.%d.%d", i>>8, i&255)
+	}
+	h := benchHandler(t, newWorld(t, b.String()), 0)
+	packet, err := dnstext.Cluster.Query(t, "big.ns.svc A").Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := value(t, truncatedTCP)
+	wire, ok := planOf(t, laneRoute{zone: "."}, h).newResponder().Append(nil, packet, fastlane.Client{TCP: true})
+	m := new(dns.Msg)
+	if !ok || m.Unpack(wire) != nil || !m.Truncated || len(m.Answer) != 4092 {
+		t.Errorf("answered: %v, truncated: %v, %d records", ok, m.Truncated, len(m.Answer))
+	}
+	if n := value(t, truncatedTCP) - before; n != 1 {
+		t.Errorf("counted %v times", n)
+	}
+}
+
 // TestLaneRotates: every address is the first as often as any other.
 func TestLaneRotates(t *testing.T) {
 	h := benchHandler(t, town(t, 100), 0)
