@@ -67,7 +67,10 @@ func cpuFigure(t *table) (*figure, error) {
 	var names []string
 	highest := 0.0
 	for _, w := range bars {
-		name, detail, _ := strings.Cut(mixName(w.mix), ", ")
+		name, detail, ok := strings.Cut(mixName(w.mix), ", ")
+		if !ok && name == strings.ToLower(name) { // words, not a type
+			name, detail, _ = strings.Cut(name, " ")
+		}
 		names = append(names, name+"\n"+detail+" ") // all of two lines, so that they are level
 		for _, id := range ids {
 			highest = max(highest, w.peers[id].median)
@@ -111,7 +114,7 @@ type barLabels struct {
 func (b barLabels) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	label := style(7)
-	label.XAlign = text.XCenter
+	label.XAlign = text.XRight // the bar to the right may be higher
 	for i, v := range b.values {
 		if v == 0 {
 			continue
@@ -120,7 +123,7 @@ func (b barLabels) Plot(c draw.Canvas, p *plot.Plot) {
 		if v < 10 {
 			s = strconv.FormatFloat(v, 'f', 1, 64)
 		}
-		c.FillText(label, vg.Point{X: x(float64(i)) + b.offset, Y: y(v) + 2}, s)
+		c.FillText(label, vg.Point{X: x(float64(i)) + b.offset + 3, Y: y(v) + 2}, s)
 	}
 }
 

@@ -19,7 +19,7 @@ var headline = []subject{
 	{what: "rss_peak_start"},
 	{what: "rss_peak_relist"},
 	{what: "start_to_answer"},
-	{what: "programming_p50", load: "idle"},
+	{what: "programming_p99", load: "idle"},
 	{what: "binary_size"},
 }
 
@@ -31,7 +31,7 @@ var headlineNames = map[string]string{
 	"rss_peak_start":  "Peak memory, cold start",
 	"rss_peak_relist": "Peak memory, API server restarted",
 	"start_to_answer": "Start to first right answer",
-	"programming_p50": "Change acknowledged to new answer, p50",
+	"programming_p99": "Change acknowledged to new answer, p99",
 	"binary_size":     "Binary",
 }
 
