@@ -65,6 +65,7 @@ func sample(t *testing.T, families map[string]*dto.MetricFamily, name string, la
 // useAll uses every metric, so that it has something to show.
 func useAll(t *testing.T) *Handler {
 	t.Helper()
+	registerMetrics() // as Setup does
 	h, err := started(t, "clusterdns cluster.local {\nmanifests "+manifestsFolder(t)+"\nnegative_cache 8\n}")
 	if err != nil {
 		t.Fatal(err)
