@@ -199,8 +199,19 @@ func (s *server) checkReady(ctx context.Context) error {
 	return err
 }
 
+// waitReady waits until the server is ready and listens. CoreDNS opens the ports
+// of ready and of its other plugins a moment before its own.
 func (s *server) waitReady(ctx context.Context) error {
-	err := poll(func() error { return s.checkReady(ctx) })
+	err := poll(func() error {
+		if err := s.checkReady(ctx); err != nil {
+			return err
+		}
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, s.logTail())
 	}
