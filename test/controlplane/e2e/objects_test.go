@@ -144,6 +144,9 @@ func (s *space) inSlices(service string, addrs []string) {
 		var have []string
 		for _, slice := range list.Items {
 			for _, e := range slice.Endpoints {
+				if ready := e.Conditions.Ready; ready != nil && !*ready {
+					return fmt.Errorf("%v is not ready", e.Addresses) // and should not be answered
+				}
 				have = append(have, e.Addresses...)
 			}
 		}

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // limit bounds whatever is waited for. It is for machines that do many other
@@ -206,10 +208,7 @@ func (s *server) waitReady(ctx context.Context) error {
 		if err := s.checkReady(ctx); err != nil {
 			return err
 		}
-		conn, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			err = conn.Close()
-		}
+		_, err := dns.Exchange(new(dns.Msg).SetQuestion("cluster.local.", dns.TypeSOA), s.addr) // TCP comes before UDP
 		return err
 	})
 	if err != nil {
