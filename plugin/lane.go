@@ -49,8 +49,8 @@ type instanceKey struct{}
 //  3. When the new instance is the only one, settle opens and closes lanes as
 //     its Corefile wants them. Nothing binds or closes sockets of CoreDNS's then,
 //     so that their number, and with it the kernel's numbering, is known.
-//  4. While it runs, settle looks after the files that the Corefile refers to,
-//     and has the lanes follow what they say of whose names are whose.
+//  4. While it runs, follow looks for changes in the files that the Corefile
+//     refers to, and has the lanes do as they say of whose names are whose.
 //  5. When the process ends, lanes close after health's lameduck.
 var lanes = struct {
 	sync.Mutex

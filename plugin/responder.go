@@ -86,7 +86,7 @@ func (p *lanePlan) add(route laneRoute, h *Handler, server string) error {
 func (p *lanePlan) route(name []byte) *planRoute {
 	if p.byZone == nil {
 		for _, r := range p.routes {
-			if isBelow(name, r.wire) {
+			if dnswire.IsSubdomain(name, r.wire) {
 				return r
 			}
 		}
@@ -165,10 +165,6 @@ func (p *lanePlan) newResponder() fastlane.Responder {
 	return r
 }
 
-// optionNSID is the EDNS option by which a client asks for the server's
-// identity (RFC 5001), which is the plugin nsid's to give.
-const optionNSID = 3
-
 // maxUDP is the most that a datagram can carry: 65,535 less the headers of IPv4
 // and UDP.
 const maxUDP = 65535 - 20 - 8
@@ -195,8 +191,8 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 		return nil, declineClass
 	case q.Version != 0:
 		return nil, declineEDNSVersion
-	case len(q.Options) > 0 && q.HasOption(optionNSID):
-		return nil, declineNSID
+	case len(q.Options) > 0 && q.HasOption(dns.EDNS0NSID):
+		return nil, declineNSID // which server this is, is the plugin nsid's to say
 	case q.Type == dns.TypePTR && bytes.IndexByte(q.Name, ':') >= 0:
 		return nil, declineZone // the plugin hosts makes addresses of some such names
 	}
@@ -285,18 +281,5 @@ var laneTypes = func() (types [256]bool) {
 
 // fallsThrough reports whether name, should it not exist, is the next plugin's.
 func (r *planRoute) fallsThrough(name []byte) bool {
-	return slices.ContainsFunc(r.through, func(zone []byte) bool { return isBelow(name, zone) })
-}
-
-// isBelow reports whether name is at or below zone, which is in lower case.
-func isBelow(name, zone []byte) bool {
-	at := len(name) - len(zone)
-	if at < 0 || !dnswire.EqualFold(name[at:], zone) {
-		return false
-	}
-	i := 0
-	for i < at {
-		i += 1 + int(name[i])
-	}
-	return i == at
+	return slices.ContainsFunc(r.through, func(zone []byte) bool { return dnswire.IsSubdomain(name, zone) })
 }

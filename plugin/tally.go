@@ -136,7 +136,7 @@ func (t *tally) add(route *planRoute, q *dnswire.Query, rcode uint8, from fastla
 // last one is that of the root.
 func (r *planRoute) meter(name []byte) *meter {
 	for i := range r.meters[:len(r.meters)-1] {
-		if isBelow(name, r.meters[i].wire) {
+		if dnswire.IsSubdomain(name, r.meters[i].wire) {
 			return &r.meters[i]
 		}
 	}

@@ -175,6 +175,15 @@ func EqualFold(a, b []byte) bool {
 	return true
 }
 
+// IsSubdomain reports whether name is at or below zone, two wire names without
+// compression, of which name is well formed; case does not matter (RFC 4343 §3).
+func IsSubdomain(name, zone []byte) bool {
+	for len(name) > len(zone) {
+		name = name[1+name[0]:]
+	}
+	return EqualFold(name, zone)
+}
+
 // AppendLower appends name, a label, run or wire name, with ASCII letters in
 // lower case and length octets as they are (see [EqualFold]).
 func AppendLower(dst, name []byte) []byte {

@@ -250,3 +250,23 @@ func BenchmarkNames(b *testing.B) {
 		}
 	})
 }
+
+func TestIsSubdomain(t *testing.T) {
+	wire := func(name string) []byte {
+		b, err := AppendName(nil, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, row := range []struct{ name, zone string }{
+		{"cluster.local.", "cluster.local."}, {"a.b.Cluster.LOCAL.", "cluster.local."}, {"a.", "."}, {".", "."},
+		{"xcluster.local.", "cluster.local."}, {"local.", "cluster.local."}, {".", "local."}, {"cluster.local.", "other.local."},
+		{`a\007cluster.local.`, "cluster.local."}, // the end of a label looks like the zone
+	} {
+		want := dns.IsSubDomain(row.zone, row.name)
+		if got := IsSubdomain(wire(row.name), wire(row.zone)); got != want {
+			t.Errorf("%s in %s: %v, want %v", row.name, row.zone, got, want)
+		}
+	}
+}

@@ -133,7 +133,7 @@ func (a *Answer) Name() []byte { return a.name }
 func (a *Answer) chase(q *query, o *origin) {
 	for {
 		target := a.svc.target
-		if len(a.chain) > maxChain || isBelow(target, q.name) || slices.ContainsFunc(a.chain, func(s *service) bool {
+		if len(a.chain) > maxChain || dnswire.IsSubdomain(target, q.name) || slices.ContainsFunc(a.chain, func(s *service) bool {
 			return bytes.Equal(s.target, target)
 		}) {
 			a.Outcome = NoData
@@ -159,14 +159,6 @@ func (a *Answer) chase(q *query, o *origin) {
 
 // maxChain is how many CNAMEs may come before the last one; CoreDNS's limit.
 const maxChain = 10
-
-// isBelow reports whether name is parent or below it.
-func isBelow(name, parent []byte) bool {
-	for len(name) > len(parent) {
-		name = name[1+name[0]:]
-	}
-	return dnswire.EqualFold(name, parent)
-}
 
 // Target returns the name in wire format, spelled as the service has it, that
 // an answer with the outcome Chase is to be continued at.

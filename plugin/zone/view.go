@@ -94,7 +94,7 @@ func NewView(ix *Index, opt Options) (*View, error) {
 			if err != nil {
 				return nil, fmt.Errorf("multi-cluster zone %q: %w", mz, err)
 			}
-			o.multicluster = o.multicluster || isBelow(wire, parent)
+			o.multicluster = o.multicluster || dnswire.IsSubdomain(wire, parent)
 		}
 		o.zonal = opt.Zonal && !o.multicluster
 		v.origins = append(v.origins, o)
