@@ -146,10 +146,22 @@ func (r *runner) all(ctx context.Context, only []string) error {
 	if failed > 0 {
 		r.logf("%d steps failed in part; %s says which and why", failed, r.out)
 	}
-	if r.plan.strict && failed > 0 {
-		return errors.New("a step failed")
+	if !r.plan.strict {
+		return nil
 	}
-	return nil
+	return strictly(r.res)
+}
+
+// strictly returns an error if a figure is void: a wrong answer, a lost one, a
+// step that failed.
+func strictly(res *results.Results) error {
+	var errs []error
+	for _, s := range res.Samples {
+		if s.Void {
+			errs = append(errs, fmt.Errorf("void: %s", describe(s)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // late returns an error once the time for the whole run is used up.
