@@ -14,13 +14,30 @@ ifeq ($(shell git rev-parse HEAD 2>/dev/null),)
 export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help build run test test-differential lint fuzz bench bench-quick bench-smoke bench-tools bench-build profile clean FORCE
+# What the binary and the image say that they are: the release, or the commit.
+# Empty without git, and then the go command has the say.
+GIT      := git -c safe.directory='$(CURDIR)'
+VERSION  ?= $(shell $(GIT) describe --tags --always --match 'v[0-9]*' --abbrev=12 --dirty 2>/dev/null | sed 's/^v//')
+REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
+STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
+SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: help build image push run test test-differential lint fuzz bench bench-quick bench-smoke bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 build: ## build bin/clusterdns, static and stripped
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/clusterdns ./cmd/clusterdns
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(STAMP)' -o bin/clusterdns ./cmd/clusterdns
+
+IMAGE ?= localhost/clusterdns:$(VERSION)
+
+image: ## build the image IMAGE for amd64 and arm64: bin/image, an OCI layout, and bin/image.tar
+	go run -C deploy/image . -root ../.. -out ../../bin/image -name '$(IMAGE)' \
+		-version '$(VERSION)' -revision '$(REVISION)' -epoch $(SOURCE_DATE_EPOCH)
+
+push: image ## push it to the registry of IMAGE=registry.example/clusterdns:1.0
+	go run -C deploy/image . -out ../../bin/image -push '$(IMAGE)'
 
 run: build ## serve the quick start's example cluster on port 1053
 	@cat corefile-examples/quickstart/TRY
