@@ -22,7 +22,7 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push run test test-differential lint fuzz bench bench-quick bench-smoke bench-tools bench-build profile clean FORCE
+.PHONY: help build image push run test test-differential test-hostile lint fuzz bench bench-quick bench-smoke bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -56,6 +56,10 @@ test: build ## run every test, also those on a real control plane
 test-differential: build ## ask stock CoreDNS and clusterdns everything, side by side
 	go build -C bench -o /dev/null ./cmd/coredns
 	go test -C test/controlplane -vet=off -timeout 60m -v -count=1 ./differential -args -questions=15000 -rounds=3
+
+test-hostile: build ## what hostile questions, objects and floods cost, beside stock CoreDNS
+	CGO_ENABLED=0 go build -C bench -trimpath -ldflags '-s -w' -o ../bin/coredns ./cmd/coredns
+	go run -C test/controlplane ./cmd/hostile -clusterdns $(CURDIR)/bin/clusterdns -coredns $(CURDIR)/bin/coredns
 
 lint: ## check format, go vet and staticcheck, in every module
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted; exit 1; }
