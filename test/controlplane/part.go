@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -78,27 +77,15 @@ func (p *Part) launch() error {
 	cmd.Dir = p.dir
 	cmd.Env = p.env()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = sysProcAttr()
-
-	proc := &process{done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		// The kernel sends the parent-death signal when the thread that
-		// forked ends, not when the whole parent does.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := cmd.Start(); err != nil {
-			started <- err
-			return
-		}
-		proc.os = cmd.Process
-		started <- nil
-		proc.status = cmd.Wait()
-		close(proc.done)
-	}()
-	if err := <-started; err != nil {
+	ended, err := StartChild(cmd)
+	if err != nil {
 		return err
 	}
+	proc := &process{os: cmd.Process, done: make(chan struct{})}
+	go func() {
+		proc.status = <-ended
+		close(proc.done)
+	}()
 	p.proc = proc
 	return nil
 }

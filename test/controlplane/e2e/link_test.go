@@ -26,7 +26,7 @@ type link struct {
 
 func newLink(t *testing.T, c *controlplane.ControlPlane) *link {
 	t.Helper()
-	addrs, err := freePorts(1)
+	addrs, err := freeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -20,6 +18,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/clusterdns/clusterdns/test/controlplane"
 )
 
 // limit bounds whatever is waited for. It is for machines that do many other
@@ -72,7 +72,7 @@ func newServer(t *testing.T, c config) *server {
 
 // startServer starts a server with its files in dir, and does not wait for it.
 func startServer(dir string, c config) (*server, error) {
-	ports, err := freePorts(4)
+	ports, err := freeAddrs(4)
 	if err != nil {
 		return nil, err
 	}
@@ -94,23 +94,15 @@ func startServer(dir string, c config) (*server, error) {
 	cmd := exec.Command(binary, "-conf", s.corefile)
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = sysProcAttr()
-	started := make(chan error)
-	go func() {
-		// The parent-death signal is sent when the thread that forked ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		s.proc = cmd.Process
-		started <- err
-		if err == nil {
-			s.err = cmd.Wait()
-			close(s.done)
-		}
-	}()
-	if err := <-started; err != nil {
+	ended, err := controlplane.StartChild(cmd)
+	if err != nil {
 		return nil, fmt.Errorf("starting clusterdns: %w", err)
 	}
+	s.proc = cmd.Process
+	go func() {
+		s.err = <-ended
+		close(s.done)
+	}()
 	return s, nil
 }
 
@@ -119,7 +111,7 @@ const outside = "outside.test."
 
 // configure writes the Corefile.
 func (s *server) configure(c config) error {
-	_, port, _ := net.SplitHostPort(s.addr) // made by freePorts
+	_, port, _ := net.SplitHostPort(s.addr) // made by freeAddrs
 	text := `.:$PORT {
 	bind 127.0.0.1
 	errors
@@ -279,23 +271,11 @@ func wait(t *testing.T, what string, check func() error) time.Duration {
 	return time.Since(start)
 }
 
-// freePorts returns n loopback addresses whose ports nobody has, neither of UDP
-// nor of TCP. They are below those that the control plane draws.
-func freePorts(n int) (addrs []string, err error) {
-	for tries := 0; len(addrs) < n; tries++ {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(10000)))
-		var tcp net.Listener
-		var udp net.PacketConn
-		if tcp, err = net.Listen("tcp", addr); err == nil {
-			if udp, err = net.ListenPacket("udp", addr); err == nil {
-				addrs = append(addrs, addr)
-				err = udp.Close()
-			}
-			err = errors.Join(err, tcp.Close())
-		}
-		if err != nil && tries > 100 {
-			return nil, fmt.Errorf("looking for a free port: %w", err)
-		}
+// freeAddrs returns n loopback addresses whose ports nobody has.
+func freeAddrs(n int) ([]string, error) {
+	addrs, err := controlplane.FreePorts(n)
+	for i, port := range addrs {
+		addrs[i] = net.JoinHostPort("127.0.0.1", port)
 	}
-	return addrs, nil
+	return addrs, err
 }
