@@ -3,21 +3,16 @@
 package differential
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/miekg/dns"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/clusterdns/clusterdns/test/controlplane"
 )
@@ -30,155 +25,9 @@ var (
 	limit    = flag.Int("questions", 3000, "about how many questions to ask each variant; 0 for all there are")
 )
 
-// The servers' first ports; variant i is served i ports further. They are below
-// those that the control plane chooses from.
-const stockPort, oursPort = 19000, 19100
-
-// variants are the stanzas compared. Each is a server block of its own. Those
-// with a stanza k8s_external are asked about that one's names, in externalZone.
-var variants = []variant{
-	{name: "kubeadm", zones: "cluster.local in-addr.arpa ip6.arpa", stanza: "pods insecure\nfallthrough in-addr.arpa ip6.arpa\nttl 30", zone: "cluster.local."},
-	{name: "verified", zones: "cluster.local in-addr.arpa ip6.arpa", stanza: "pods verified\nendpoint_pod_names", zone: "cluster.local."},
-	{name: "empty", zones: "cluster.local 10.in-addr.arpa", stanza: "ignore empty_service\nttl 0", zone: "cluster.local."},
-	{name: "noendpoints", zones: "cluster.local in-addr.arpa", stanza: "noendpoints\nttl 3600", zone: "cluster.local."},
-	{name: "namespaces", zones: "cluster.local in-addr.arpa ip6.arpa", stanza: "namespaces shop default\npods insecure", zone: "cluster.local."},
-	{name: "selected", zones: "cluster.local in-addr.arpa ip6.arpa", stanza: "namespace_labels env notin (test)", zone: "cluster.local."},
-	{name: "labels", zones: "cluster.local in-addr.arpa ip6.arpa", stanza: "labels tier notin (odd)", zone: "cluster.local."},
-	{name: "root", zones: ".", stanza: "pods insecure\nfallthrough", zone: "."},
-	{name: "external", zones: "cluster.local", stanza: "ttl 30\nendpoint_pod_names", zone: "cluster.local.",
-		external: "example.org in-addr.arpa ip6.arpa {\nheadless\n}"},
-	{name: "external-selected", zones: "cluster.local in-addr.arpa", stanza: "ttl 60\nnamespace_labels env notin (test)", zone: "cluster.local.",
-		external: "10.in-addr.arpa example.org 192.in-addr.arpa {\napex names\nttl 60\nfallthrough in-addr.arpa\n}"},
-	{name: "multicluster", zones: "cluster.local clusterset.local 10.in-addr.arpa", stanza: "pods insecure\nignore empty_service\nmulticluster clusterset.local", zone: "clusterset.local."},
-	{name: "narrow", zones: "cluster.local clusterset.local", stanza: "namespace_labels env notin (test)\nlabels tier notin (odd)\nnoendpoints\nmulticluster clusterset.local", zone: "clusterset.local."},
-	{name: "zonal", zones: "cluster.local clusterset.local 10.in-addr.arpa", stanza: "zonal\nendpoint_pod_names\nmulticluster clusterset.local", zone: "cluster.local."},
-}
-
-type variant struct {
-	name, zones, stanza, zone string
-	external                  string // zones and options of k8s_external; empty for none
-}
-
-// externalZone is a zone of every stanza k8s_external.
-const externalZone = "example.org."
-
-// upstream is where ExternalNames lead.
-const upstream = `example.com:%d {
-    hosts {
-        192.0.2.1 there.example.com
-        2001:db8::1 there.example.com
-        fallthrough
-    }
-    template IN A alias.example.com {
-        answer "{{ .Name }} 60 IN CNAME there.example.com."
-        answer "there.example.com. 60 IN A 192.0.2.1"
-    }
-    template ANY ANY fail.example.com {
-        rcode SERVFAIL
-    }
-    template ANY ANY {
-        rcode NXDOMAIN
-        authority "example.com. 60 IN SOA ns.example.com. hostmaster.example.com. 1 60 60 60 60"
-    }
-}
-`
-
-func corefile(kubeconfig string, port int) string {
-	var b strings.Builder
-	for i, v := range variants {
-		external := ""
-		if v.external != "" {
-			external = "    k8s_external " + strings.ReplaceAll(v.external, "\n", "\n    ") + "\n"
-		}
-		fmt.Fprintf(&b, ".:%d {\n    errors\n%s    kubernetes %s {\n        kubeconfig %s\n        startup_timeout 30s\n        %s\n    }\n}\n",
-			port+i, external, v.zones, kubeconfig, strings.ReplaceAll(v.stanza, "\n", "\n        "))
-		fmt.Fprintf(&b, upstream, port+i)
-	}
-	return b.String()
-}
-
-// build builds a command of the module in the folder of that name below the
-// top of the repository.
-func build(t *testing.T, module, command string) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), filepath.Base(command))
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", binary, command)
-	cmd.Dir = filepath.Join("..", "..", "..", module)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", command, err, out)
-	}
-	return binary
-}
-
-// serve starts a server and returns when it answers on every port.
-func serve(t *testing.T, binary, kubeconfig string, port int) {
-	t.Helper()
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "Corefile")
-	if err := os.WriteFile(conf, []byte(corefile(kubeconfig, port)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(binary, "-conf", conf)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			t.Logf("%s:\n%s", binary, text[max(0, len(text)-3000):])
-		}
-	})
-	for i, v := range variants {
-		await(t, port+i, "kubernetes.default.svc."+strings.TrimPrefix(v.zone, "."))
-	}
-}
-
-// await asks for name's address until there is one.
-func await(t *testing.T, port int, name string) {
-	t.Helper()
-	m := new(dns.Msg)
-	m.SetQuestion(name, dns.TypeA)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		r, _, err := (&dns.Client{Timeout: time.Second}).Exchange(m, fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil && len(r.Answer) > 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("port %d has no address for %s: %v\n%v", port, name, err, r)
-		}
-	}
-}
-
-func (q question) ask(addr string) reply {
-	m := new(dns.Msg)
-	m.SetQuestion(q.name, q.qtype)
-	if q.edns != nil {
-		m.Extra = append(m.Extra, q.edns)
-	}
-	if q.flags != nil {
-		q.flags(m)
-	}
-	c := &dns.Client{Timeout: 2 * time.Second, UDPSize: 65535}
-	if q.tcp {
-		c.Net = "tcp"
-	}
-	r, _, err := c.Exchange(m, addr)
-	return reduce(r, err)
-}
-
 func TestDifferential(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	defer cancel()
-	if *only != "" {
-		variants = slices.DeleteFunc(variants, func(v variant) bool { return !slices.Contains(strings.Split(*only, ","), v.name) })
-	}
+	ctx := deadline(t)
+	rest.SetDefaultWarningHandler(rest.NoWarnings{}) // of what the API deprecates
 	cluster, err := controlplane.Start(ctx, controlplane.Options{APIOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -196,8 +45,8 @@ func TestDifferential(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("seed %d, %d objects refused", *seed, w.refused)
-	serve(t, build(t, "bench", "./cmd/coredns"), cluster.Kubeconfig(), stockPort)
-	serve(t, build(t, ".", "./cmd/clusterdns"), cluster.Kubeconfig(), oursPort)
+	stock := serve(t, program(t, "COREDNS_BINARY", "bench", "./cmd/coredns"), cluster.Kubeconfig())
+	ours := serve(t, program(t, "CLUSTERDNS_BINARY", ".", "./cmd/clusterdns"), cluster.Kubeconfig())
 
 	total := &tally{categories: map[string]int{}, rules: map[string]int{}}
 	for round := range *rounds + 1 {
@@ -205,33 +54,30 @@ func TestDifferential(t *testing.T) {
 			if err := w.change(ctx, round); err != nil {
 				t.Fatal(err)
 			}
-			for _, port := range []int{stockPort, oursPort} {
-				for i, v := range variants {
-					switch last := fmt.Sprint(round) + ".shop.svc." + strings.TrimPrefix(v.zone, "."); v.name {
-					case "noendpoints", "labels": // which have no such name
-					case "narrow":
-						await(t, port+i, "lately-"+last)
-					case "multicluster":
-						await(t, port+i, fmt.Sprintf("10-140-10-%d.c1.changed-%s", round, last))
-					default:
-						await(t, port+i, "changed-"+last)
-					}
-				}
-			}
+			stock.awaitChange(t, round)
+			ours.awaitChange(t, round)
+		}
+		world, err := collectFacts(ctx, client)
+		if err != nil {
+			t.Fatal(err)
 		}
 		for i, v := range variants {
+			if *only != "" && !slices.Contains(strings.Split(*only, ","), v.name) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%d-%s", round, v.name), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(*seed, uint64(round*len(variants)+i+1)))
 				n, err := v.collect(ctx, client)
 				if err != nil {
 					t.Fatal(err)
 				}
-				qs := sample(questions(r, n), *limit)
-				compareAll(t, qs, fmt.Sprintf("127.0.0.1:%d", stockPort+i), fmt.Sprintf("127.0.0.1:%d", oursPort+i), total)
+				p := &pair{v: v, facts: world, stock: stock, ours: ours, total: total}
+				p.compareAll(t, sample(questions(r, n), *limit))
 			})
 		}
 	}
-	t.Logf("seed %d: asked %d questions, equal %d, allowed differences %d, unequal %d", *seed, total.asked, total.equal, total.allowed(), total.unequal)
+	t.Logf("seed %d: asked %d questions, equal %d, equal but for rules %d, unequal %d; asked again after a timeout: stock %d, ours %d",
+		*seed, total.asked, total.equal, total.ruled, total.unequal, total.stockAgain, total.oursAgain)
 	for c, n := range total.categories {
 		t.Logf("  category %-10s %6d", c, n)
 		if n < minPerCategory && c != known && *only == "" {
@@ -239,13 +85,13 @@ func TestDifferential(t *testing.T) {
 		}
 	}
 	for _, rule := range rules {
-		n := total.rules[rule.name]
-		t.Logf("  allowed by %-24s %6d", rule.name, n)
-		if n > rule.most {
-			t.Errorf("rule %s excused %d, more than %d", rule.name, n, rule.most)
+		n, most := total.rules[rule.name], total.categories[known]+int(rule.share*float64(total.asked)/1000)
+		t.Logf("  %-24s changed %6d, %5.2f of a thousand", rule.name, n, 1000*float64(n)/float64(max(1, total.asked)))
+		if n > most && *only == "" {
+			t.Errorf("rule %s changed %d of %d, more than %d", rule.name, n, total.asked, most)
 		}
 		if n == 0 && *only == "" {
-			t.Errorf("rule %s excused nothing: it has lost its reason", rule.name)
+			t.Errorf("rule %s changed nothing: it has lost its reason", rule.name)
 		}
 	}
 }
@@ -257,15 +103,34 @@ const minPerCategory = 200
 // tally counts, over all variants.
 type tally struct {
 	sync.Mutex
-	asked, equal, unequal int
-	categories, rules     map[string]int
+	asked, equal, ruled, unequal int
+	stockAgain, oursAgain        int
+	categories, rules            map[string]int
 }
 
-func (n *tally) allowed() (sum int) {
-	for _, c := range n.rules {
-		sum += c
+func (n *tally) add(q question, c comparison) {
+	n.Lock()
+	defer n.Unlock()
+	n.asked++
+	n.categories[q.category]++
+	switch {
+	case c.wrong != "":
+		n.unequal++
+		return
+	case len(c.rules) > 0:
+		n.ruled++
+	default:
+		n.equal++
 	}
-	return sum
+	for _, rule := range c.rules {
+		n.rules[rule]++
+	}
+	if c.stockAgain {
+		n.stockAgain++
+	}
+	if c.oursAgain {
+		n.oursAgain++
+	}
 }
 
 // sample returns at most limit of the shuffled qs, and of the rest so many that
@@ -290,36 +155,33 @@ func sample(qs []question, limit int) []question {
 // maxShown bounds what a failing run prints.
 const maxShown = 25
 
-func compareAll(t *testing.T, qs []question, stock, ours string, total *tally) {
+// pair is a variant on both servers.
+type pair struct {
+	v           variant
+	facts       *facts
+	stock, ours *server
+	total       *tally
+}
+
+func (p *pair) compareAll(t *testing.T, qs []question) {
 	work := make(chan question)
 	var workers sync.WaitGroup
 	shown := 0
 	for range 16 {
 		workers.Go(func() {
 			for q := range work {
-				a, b := q.ask(stock), q.ask(ours)
-				rule := ""
-				equal := a.equal(b) || truncatedAlike(q, a, b, stock)
-				if !equal {
-					rule = excuse(q, a, b)
+				c := p.compare(q)
+				p.total.add(q, c)
+				if c.wrong == "" {
+					continue
 				}
-				total.Lock()
-				total.asked++
-				total.categories[q.category]++
-				switch {
-				case equal:
-					total.equal++
-				case rule != "":
-					total.rules[rule]++
-				default:
-					total.unequal++
-					if shown++; shown <= maxShown {
-						t.Errorf("%v\nstock: %v\nours:  %v", q, a, b)
-					} else {
-						t.Fail()
-					}
+				p.total.Lock()
+				if shown++; shown <= maxShown {
+					t.Errorf("%v\nstock: %v\nours:  %v\nwant, by %v: %v", q, c.stock, c.ours, c.rules, c.wrong)
+				} else {
+					t.Fail()
 				}
-				total.Unlock()
+				p.total.Unlock()
 			}
 		})
 	}
@@ -330,28 +192,32 @@ func compareAll(t *testing.T, qs []question, stock, ours string, total *tally) {
 	workers.Wait()
 }
 
-// truncatedAlike reports whether a, stock's, and b are truncated, hold nothing
-// but records of the full reply, and b as many as a at least. What external zones
-// differ in, canonical evens out.
-func truncatedAlike(q question, a, b reply, stock string) bool {
-	if !a.tc || !b.tc || a.header != b.header || a.opt != b.opt || q.tcp {
-		return false
-	}
-	q.tcp = true
-	full := q.ask(stock)
-	if isExternal(q.name) {
-		a, _, _, _ = a.canonical()
-		b, _, _, _ = b.canonical()
-		full, _, _, _ = full.canonical()
-	}
-	return a.within(full) && b.within(full) && b.size() >= a.size()
+// comparison is what came of a question.
+type comparison struct {
+	stock, ours           reply
+	wrong                 string // what ours had to be, if it is not that
+	rules                 []string
+	stockAgain, oursAgain bool // asked once more, after a timeout
 }
 
-func excuse(q question, stock, ours reply) string {
-	for _, r := range rules {
-		if r.match(q, stock, ours) {
-			return r.name
-		}
+// compare asks both, and once more who does not answer in time, unless the rules
+// say that there is no answer.
+func (p *pair) compare(q question) (c comparison) {
+	x := asked{question: q, rules: rules, v: p.v, facts: p.facts, stock: func(variant string, q question) reply {
+		return p.stock.ask(variant, q, patience)
+	}}
+	c.stock, c.ours = p.stock.ask(p.v.name, q, patience), p.ours.ask(p.v.name, q, patience)
+	if c.ours.err != "" {
+		c.oursAgain, c.ours = true, p.ours.ask(p.v.name, q, morePatience)
 	}
-	return ""
+	if c.wrong, c.rules = x.judge(c.stock, c.ours); c.wrong == "" {
+		return c
+	}
+	// A question of a rule's may have had no answer either.
+	x.stock = func(variant string, q question) reply { return p.stock.ask(variant, q, morePatience) }
+	if c.stock.err != "" {
+		c.stockAgain, c.stock = true, p.stock.ask(p.v.name, q, morePatience)
+	}
+	c.wrong, c.rules = x.judge(c.stock, c.ours)
+	return c
 }

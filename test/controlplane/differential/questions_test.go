@@ -197,6 +197,28 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 	return n, nil
 }
 
+// collectFacts reads what rules have to know.
+func collectFacts(ctx context.Context, client kubernetes.Interface) (*facts, error) {
+	list, err := client.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	f := &facts{unlabelled: map[string]bool{}}
+	for _, s := range list.Items {
+		if s.Labels[discoveryv1.LabelServiceName] != "" || s.AddressType == discoveryv1.AddressTypeFQDN {
+			continue
+		}
+		for _, e := range s.Endpoints {
+			name, err := dns.ReverseAddr(e.Addresses[0])
+			if err != nil {
+				return nil, err
+			}
+			f.unlabelled[name] = true
+		}
+	}
+	return f, nil
+}
+
 // addImported adds names of the endpoints of an import's slice.
 func addImported(add func(...string), s discoveryv1.EndpointSlice, of string) {
 	cluster := s.Labels[mcs.LabelSourceCluster]

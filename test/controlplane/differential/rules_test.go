@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,117 +9,399 @@ import (
 )
 
 // rule is a difference that is meant: a row of docs/differences.md, of the same
-// name. It states what both sides answer, and may excuse no more questions
-// than most of a full run; a rule that excuses none has lost its reason.
+// name. It does not judge what ours says: it rewrites stock's reply, r, into the
+// one that ours has to be equal to, from what is known of the world and from
+// what stock says to other questions. It returns false where it does not apply.
+// Several may apply to one question; each gets what the one before it made.
 type rule struct {
-	name  string
-	most  int
-	match func(q question, stock, ours reply) bool
+	name string
+	// share is how many questions of a thousand it may change at most, besides
+	// those of the category known. A rule that changes none has lost its reason.
+	share   float64
+	rewrite func(x asked, r reply) (reply, bool)
+}
+
+// asked is a question to both servers.
+type asked struct {
+	question
+	rules []rule
+	v     variant
+	facts *facts
+	stock func(variant string, q question) reply
+}
+
+// facts are what rules have to know of the world's objects.
+type facts struct {
+	// unlabelled has the names in reverse zones of the addresses of slices
+	// without a service.
+	unlabelled map[string]bool
 }
 
 var rules = []rule{
-	{"empty-non-terminal-txt", 400, func(q question, stock, ours reply) bool {
-		labels := dns.SplitDomainName(strings.ToLower(q.name))
-		depth := 0
-		for depth < len(labels) && labels[depth] != "svc" && labels[depth] != "pod" {
-			depth++
+	// Names and addresses that ours does not have.
+	{"fqdn-slices", 2, func(x asked, r reply) (reply, bool) {
+		// To ours it is as the headless service that has no slices.
+		if alike, ok := x.asOf("fqdn.data", "none.data"); ok && r.err == "" {
+			return alike, true
 		}
-		atNamespace := depth < len(labels) && depth <= 1
-		return q.qtype == dns.TypeTXT && (atNamespace || isZone(q.name)) && noName(stock) && noData(ours)
-	}},
-	{"dns-version-nodata", 200, func(q question, stock, ours reply) bool {
-		return strings.HasPrefix(strings.ToLower(q.name), "dns-version.") && noName(stock) && noData(ours)
-	}},
-	{"ns-dns", 200, func(q question, stock, ours reply) bool {
-		address := q.qtype == dns.TypeA || q.qtype == dns.TypeAAAA
-		return strings.HasPrefix(strings.ToLower(q.name), "ns.dns.") && noName(stock) &&
-			(address && ours.rcode == dns.RcodeSuccess && len(ours.answer) > 0 || noData(ours))
-	}},
-	{"apex-ns-case", 100, func(q question, stock, ours reply) bool {
-		return q.qtype == dns.TypeNS && isZone(q.name) && q.name != strings.ToLower(q.name) && noData(stock) && len(ours.answer) > 0
-	}},
-	{"reverse-nodata", 2000, func(q question, stock, ours reply) bool {
-		// With fallthrough in an external zone, stock's is what kubernetes says to
-		// a name that it has not: to SOA NODATA, to AXFR REFUSED.
-		fell := noData(ours) && strings.Contains(ours.ns[0], "ns1.names.") &&
-			(q.qtype == dns.TypeSOA && noData(stock) || q.qtype == dns.TypeAXFR && stock.rcode == dns.RcodeRefused)
-		return isReverse(q.name) && q.qtype != dns.TypePTR && noData(ours) && (noName(stock) || fell)
-	}},
-	{"reverse-extra-labels", 800, func(q question, stock, ours reply) bool {
-		return strings.HasSuffix(strings.ToLower(q.name), ".ip6.arpa.") && dns.CountLabel(q.name) > 34 &&
-			(len(stock.answer) > 0 || stock.err != "") && noName(ours)
-	}},
-	{"fqdn-slices", 1500, func(q question, stock, ours reply) bool {
-		is := func(name string) bool {
-			name = strings.ToLower(name)
-			return strings.Contains(name, "fqdn.data.svc.") || strings.Contains(name, "fqdn.data.example.org.")
+		// An ExternalName that leads there, maybe over others.
+		p := x.last()
+		if p.external || !slices.ContainsFunc(r.answer, func(rr string) bool {
+			return strings.EqualFold(fieldOf(rr, owner), "fqdn.data.svc."+strings.TrimPrefix(p.zone, "."))
+		}) {
+			return r, false
 		}
-		aliased := noData(ours) && slices.ContainsFunc(stock.answer, is) // an ExternalName led there
-		return stock.rcode == dns.RcodeSuccess && (is(q.name) && noName(ours) || aliased)
+		return x.nodata(p), true
 	}},
-	{"unlabelled-slice-ptr", 60, func(q question, stock, ours reply) bool {
+	{"external-nowhere", 1.5, func(x asked, r reply) (reply, bool) {
+		// To ours it is as the load balancer that has no ingress yet.
+		if !x.last().external || r.err != "" {
+			return r, false
+		}
+		return x.asOf("lb-nowhere.shop", "lb-pending.shop")
+	}},
+	{"unlabelled-slice-ptr", 0.5, func(x asked, r reply) (reply, bool) {
 		// Stock answers a name with an empty label, which cannot be packed.
-		name := strings.ToLower(q.name)
-		return (strings.HasPrefix(name, "2.6.129.10.in-") || strings.HasPrefix(name, "1.4.140.10.in-")) && stock.err != "" && noName(ours)
-	}},
-	{"no-source-cluster", 100, func(q question, stock, ours reply) bool {
-		// The same, of the targets.
-		return q.qtype == dns.TypeSRV && strings.Contains(strings.ToLower(q.name), "clusterless.data.svc.clusterset.") && stock.err != "" && len(ours.answer) > 0
-	}},
-	{"no-address-txt", 60, func(q question, stock, ours reply) bool {
-		return q.qtype == dns.TypeTXT && strings.Contains(strings.ToLower(q.name), "pending.shop.svc.clusterset.") && noName(stock) && noData(ours)
-	}},
-	{"failed-chase", 300, func(q question, stock, ours reply) bool {
-		name := strings.ToLower(q.name)
-		return (strings.Contains(name, "ext-fail.shop.svc.") || strings.HasSuffix(name, "lb-fail.shop.example.org.")) && len(stock.answer) == 1 && ours.rcode == dns.RcodeServerFailure
-	}},
-	{"hidden-ptr", 3000, func(q question, stock, ours reply) bool {
-		hidden := func(rr string) bool {
-			return !strings.Contains(rr, ".shop.") && !strings.Contains(rr, ".data.") && !strings.Contains(rr, ".default.")
+		if x.qtype != dns.TypePTR || r.err == "" || !x.facts.unlabelled[strings.ToLower(x.name)] {
+			return r, false
 		}
-		shown := slices.DeleteFunc(slices.Clone(stock.answer), hidden)
-		return q.qtype == dns.TypePTR && isReverse(q.name) && len(shown) < len(stock.answer) &&
-			(noName(ours) && len(shown) == 0 || len(shown) > 0 && slices.Equal(ours.answer, shown))
+		return x.denied(), true
 	}},
-	{"root-zone-ptr", 4000, func(q question, stock, ours reply) bool {
-		// Stock ends the target in two dots, which cannot be packed.
-		return q.qtype == dns.TypePTR && isReverse(q.name) && stock.err != "" && len(ours.answer) > 0
+	{"root-zone-ptr", 4, func(x asked, r reply) (reply, bool) {
+		// Stock ends the target in two dots, which cannot be packed. Another
+		// variant, of the same objects, has another zone there, and another TTL.
+		const other, zone = "kubeadm", "cluster.local."
+		if x.v.name != "root" || x.qtype != dns.TypePTR || !isReverse(x.name) || r.err == "" {
+			return r, false
+		}
+		r = x.ask(other, func(q *question) { q.tcp = true })
+		inside, _ := x.v.ttls()
+		r.answer = each(r.answer, func(rr string) string {
+			return edit(rr, func(f []string) { f[ttl], f[data] = inside, strings.TrimSuffix(f[data], zone) })
+		})
+		return r, len(r.answer) > 0
 	}},
-	{"external-cname", 400, func(q question, stock, ours reply) bool {
-		return isExternal(q.name) && q.qtype == dns.TypeCNAME && noData(stock) && len(ours.answer) > 0
+	{"no-source-cluster", 0.5, func(x asked, r reply) (reply, bool) {
+		// The same, of the targets.
+		const service = "clusterless.data.svc"
+		if _, mc := option(x.v.stanza, "multicluster"); !mc || x.qtype != dns.TypeSRV || r.err == "" || !atOrBelow(x.rel(), service) {
+			return r, false
+		}
+		r = x.ask(x.v.name, func(q *question) { q.qtype, q.tcp = dns.TypeA, true })
+		addrs := r.answer
+		r.answer, r.extra = nil, nil
+		for _, rr := range addrs {
+			label := strings.ReplaceAll(fieldOf(rr, data), ".", "-")
+			if label == "10-140-5-2" {
+				label = "h"
+			}
+			target := label + "." + service + "." + x.last().zone
+			r.answer = append(r.answer, fmt.Sprintf("%s\t%s\tIN\tSRV\t0 %d 8080 %s", x.name, fieldOf(rr, ttl), 100/len(addrs), target))
+			r.extra = append(r.extra, edit(rr, func(f []string) { f[owner] = target }))
+		}
+		slices.Sort(r.answer)
+		slices.Sort(r.extra)
+		return r, len(addrs) > 0
 	}},
-	{"external-nowhere", 400, func(q question, stock, ours reply) bool {
-		// Stock's CNAME, and target of SRV records, is the root.
-		return strings.HasSuffix(strings.ToLower(q.name), "lb-nowhere.shop.example.org.") && stock.rcode == dns.RcodeSuccess && noName(ours)
+	{"reverse-extra-labels", 3, func(x asked, r reply) (reply, bool) {
+		n := dns.CountLabel(x.name) - (32 + 2)
+		if !strings.HasSuffix(strings.ToLower(x.name), ".ip6.arpa.") || x.qtype != dns.TypePTR || n < 1 || n > 3 || r.err == "" && len(r.answer) == 0 {
+			return r, false
+		}
+		return x.denied(), true
 	}},
-	{"external-ttl", 6000, externalRule("external-ttl")},
-	{"external-twice", 600, externalRule("external-twice")},
-	{"external-spelling", 25000, externalRule("external-spelling")},
+	{"hidden-ptr", 2, func(x asked, r reply) (reply, bool) {
+		if x.qtype != dns.TypePTR || !isReverse(x.name) {
+			return r, false
+		}
+		shown := each(r.answer, func(rr string) string {
+			if x.v.hides(x.v.namespaceOf(fieldOf(rr, data))) {
+				return ""
+			}
+			return rr
+		})
+		hid := len(shown) < len(r.answer)
+		if r.answer = shown; hid && len(shown) == 0 {
+			r = x.denied()
+		}
+		return r, hid
+	}},
+
+	// Names that stock denies, or to whom it says nothing, though they exist.
+	{"reverse-nodata", 6, func(x asked, r reply) (reply, bool) {
+		if x.qtype == dns.TypePTR || !isReverse(x.name) || len(x.v.placesOf(x.name)) == 0 {
+			return r, false
+		}
+		ptr := x
+		ptr.qtype, ptr.tcp = dns.TypePTR, true
+		has, _ := ptr.expected(ptr.ask(x.v.name, nil))
+		if len(has.answer) == 0 {
+			return r, false
+		}
+		p := x.last()
+		if x.v.ofExternal(fieldOf(has.answer[0], data)) {
+			p = x.v.placesOf(x.name)[0]
+		}
+		if !p.external && x.qtype == dns.TypeAXFR {
+			return r, false
+		}
+		return x.nodata(p), true
+	}},
+	{"dns-version-nodata", 2, func(x asked, r reply) (reply, bool) {
+		if x.last().external || x.rel() != "dns-version" || x.qtype == dns.TypeTXT || !x.denies(r) {
+			return r, false
+		}
+		return x.nodata(x.last()), true
+	}},
+	{"ns-dns", 2, func(x asked, r reply) (reply, bool) {
+		if x.last().external || x.rel() != "ns.dns" || !x.denies(r) {
+			return r, false
+		}
+		if r = x.lowerCase(); x.last().zone == "." {
+			// Where stock never has the name. Another variant has the same addresses.
+			r = x.ask("kubeadm", func(q *question) { q.name = "ns.dns.cluster.local." })
+			inside, _ := x.v.ttls()
+			r.answer = each(r.answer, func(rr string) string {
+				return edit(rr, func(f []string) { f[owner], f[ttl] = x.name, inside })
+			})
+		}
+		if len(r.answer) == 0 {
+			r = x.nodata(x.last())
+		}
+		return r, true
+	}},
+	{"apex-ns-case", 2, func(x asked, r reply) (reply, bool) {
+		if x.qtype != dns.TypeNS || x.last().external || x.name != x.last().zone || !r.isNODATA() {
+			return r, false
+		}
+		return x.lowerCase(), true
+	}},
+	{"empty-non-terminal-txt", 3, func(x asked, r reply) (reply, bool) {
+		labels := strings.Split(x.rel(), ".")
+		kind := labels[len(labels)-1]
+		if x.qtype != dns.TypeTXT || x.last().external || len(labels) > 2 || x.rel() != "" && kind != "svc" && kind != "pod" || !x.denies(r) {
+			return r, false
+		}
+		r = x.ask(x.v.name, func(q *question) { q.qtype = dns.TypeA })
+		return r, r.isNODATA()
+	}},
+	{"no-address-txt", 0.5, func(x asked, r reply) (reply, bool) {
+		if _, mc := option(x.v.stanza, "multicluster"); !mc || x.qtype != dns.TypeTXT || !atOrBelow(x.rel(), "pending.shop.svc") || !x.denies(r) {
+			return r, false
+		}
+		r = x.ask(x.v.name, func(q *question) { q.qtype = dns.TypeA })
+		return r, r.isNODATA()
+	}},
+
+	// Answers.
+	{"failed-chase", 2, func(x asked, r reply) (reply, bool) {
+		to := func(target string) func(string) bool {
+			return func(rr string) bool {
+				return fieldOf(rr, rrtype) == "CNAME" && (target == "" || fieldOf(rr, data) == target)
+			}
+		}
+		alone := len(slices.DeleteFunc(slices.Clone(r.answer), to(""))) == 0
+		led := (x.qtype == dns.TypeA || x.qtype == dns.TypeAAAA) && alone && slices.ContainsFunc(r.answer, to("fail.example.com."))
+		return r.failed(), led
+	}},
+	{"external-cname", 2, func(x asked, r reply) (reply, bool) {
+		if !x.last().external || x.qtype != dns.TypeCNAME || !r.isNODATA() {
+			return r, false
+		}
+		r.ns = nil
+		for _, rr := range x.ask(x.v.name, func(q *question) { q.qtype, q.tcp = dns.TypeA, true }).answer {
+			if fieldOf(rr, owner) == x.name && fieldOf(rr, rrtype) == "CNAME" {
+				r.answer = append(r.answer, rr)
+			}
+		}
+		return r, len(r.answer) > 0
+	}},
+	{"external-twice", 2, func(x asked, r reply) (reply, bool) {
+		n := len(r.answer)
+		r.answer = slices.Compact(slices.Clone(r.answer))
+		return r, x.last().external && len(r.answer) < n
+	}},
+	{"external-ttl", 12, func(x asked, r reply) (reply, bool) {
+		inside, outside := x.v.ttls()
+		changed := false
+		r.answer = each(r.answer, func(rr string) string {
+			return edit(rr, func(f []string) {
+				own := dns.IsSubDomain(externalZone, strings.ToLower(f[owner])) && (f[rrtype] == "SRV" || f[rrtype] == "CNAME")
+				if own && f[ttl] == inside && inside != outside {
+					f[ttl], changed = outside, true
+				}
+			})
+		})
+		return r, changed
+	}},
+	{"external-spelling", 60, func(x asked, r reply) (reply, bool) {
+		first := x.v.placesOf(x.name)
+		if len(first) == 0 || !first[0].external || r.err != "" {
+			return r, false
+		}
+		return r.respell(first[0].zone), true
+	}},
 }
 
-// noName is a name error, or where there is fallthrough that of the next
-// plugin, which the variants do not have.
-func noName(r reply) bool {
-	return r.rcode == dns.RcodeNameError || r.rcode == dns.RcodeServerFailure && r.size() == 0
+// expected returns what ours has to answer where stock answers r, and the names
+// of the rules that changed that.
+func (x asked) expected(r reply) (reply, []string) {
+	var by []string
+	if len(x.v.placesOf(x.name)) == 0 {
+		return r, nil // not about what is compared
+	}
+	for _, rule := range x.rules {
+		if changed, ok := rule.rewrite(x, r); ok && !changed.equal(r) {
+			r, by = changed, append(by, rule.name)
+		}
+	}
+	return r, by
 }
 
-func noData(r reply) bool {
-	return r.rcode == dns.RcodeSuccess && len(r.answer) == 0 && len(r.ns) == 1
+// judge compares two replies to a question. It returns "" if ours is what it
+// has to be, or else what it had to be, and the names of the rules that apply.
+func (x asked) judge(stock, ours reply) (wrong string, by []string) {
+	want, by := x.expected(stock)
+	if ours.equal(want) {
+		return "", by
+	}
+	cut, ourCut := stock.head.Truncated, ours.head.Truncated
+	if x.tcp || stock.err == "" && !cut {
+		return want.String(), by
+	}
+	full := x
+	full.tcp = true
+	whole, more := full.expected(full.ask(x.v.name, nil))
+	if by = union(by, more); ourCut {
+		// As many records as stock has room for, if it has an answer.
+		least := 0
+		if cut {
+			least = want.size()
+		}
+		if ours.truncatedFrom(whole, least) {
+			return "", by
+		}
+	} else if len(by) > 0 && ours.equal(whole) { // which may have made it shorter
+		return "", by
+	}
+	return whole.String() + "\nmaybe truncated", by
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
+		}
+	}
+	return a
+}
+
+// ask asks stock the question, changed by change, and returns the reply as one
+// to the question itself.
+func (x asked) ask(variant string, change func(*question)) reply {
+	q := x.question
+	if change != nil {
+		change(&q)
+	}
+	r := x.stock(variant, q)
+	if r.err == "" {
+		r.asked = questionText(x.message().Question)
+	}
+	return r
+}
+
+// last is the last place at which the question's name is looked for.
+func (x asked) last() place {
+	places := x.v.placesOf(x.name)
+	return places[len(places)-1]
+}
+
+// rel returns the question's name in lower case without the zone, "" for the zone.
+func (x asked) rel() string {
+	return strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(x.name), strings.ToLower(x.last().zone)), ".")
+}
+
+// nodata is what a place says to the question if the name has no records of the
+// type: the same as to the question for the zone's own address.
+func (x asked) nodata(p place) reply {
+	return x.ask(x.v.name, func(q *question) { q.name, q.qtype = p.zone, dns.TypeA })
+}
+
+// denied is what is said to the question if the name does not exist.
+func (x asked) denied() reply {
+	p := x.last()
+	r := x.nodata(p)
+	if p.falls {
+		return r.failed()
+	}
+	r.head.Rcode = dns.RcodeNameError
+	return r
+}
+
+// denies reports whether r says that the name does not exist.
+func (x asked) denies(r reply) bool {
+	return r.isNXDOMAIN() || x.last().falls && r.equal(r.failed())
+}
+
+// lowerCase is what stock says to the question in lower case, with the names as
+// the question spells them.
+func (x asked) lowerCase() reply {
+	r := x.ask(x.v.name, func(q *question) { q.name = strings.ToLower(q.name) })
+	if r.err == "" {
+		r.answer = each(r.answer, func(rr string) string { return edit(rr, func(f []string) { f[owner] = x.name }) })
+		r = r.respell(x.last().zone)
+	}
+	return r
+}
+
+// asOf is what stock says of another service to the question, which is about
+// one of the services <name>.<namespace>, or something below it.
+func (x asked) asOf(service, other string) (reply, bool) {
+	p := x.last()
+	if !p.external {
+		service, other = service+".svc", other+".svc"
+	}
+	if !atOrBelow(x.rel(), service) {
+		return reply{}, false
+	}
+	end := strings.TrimPrefix(p.zone, ".")
+	at := len(x.name) - len(end) - len(service) - 1
+	return x.ask(x.v.name, func(q *question) { q.name = x.name[:at] + other + "." + end }), true
+}
+
+// failed is a reply to the same question that says that the server failed.
+func (r reply) failed() reply {
+	r.head.Rcode, r.head.Authoritative, r.head.Truncated = dns.RcodeServerFailure, false, false
+	r.answer, r.ns, r.extra = nil, nil, nil
+	return r
+}
+
+func atOrBelow(name, parent string) bool {
+	return name == parent || strings.HasSuffix(name, "."+parent)
+}
+
+// targetZone is the zone of k8s_external in which the targets of PTR records are.
+func (v variant) targetZone() string {
+	zones := append(strings.Fields(v.external), "")
+	return dns.Fqdn(zones[0])
+}
+
+// ofExternal reports whether the target of a PTR record is k8s_external's.
+func (v variant) ofExternal(target string) bool {
+	return v.external != "" && dns.IsSubDomain(v.targetZone(), target)
+}
+
+// namespaceOf returns the namespace in the target of a PTR record.
+func (v variant) namespaceOf(target string) string {
+	labels := dns.SplitDomainName(target)
+	i := slices.Index(labels, "svc")
+	if v.ofExternal(target) {
+		i = len(labels) - dns.CountLabel(v.targetZone())
+	}
+	return labels[max(i-1, 0)]
 }
 
 func isReverse(name string) bool {
 	name = strings.ToLower(name)
 	return strings.HasSuffix(name, ".in-addr.arpa.") || strings.HasSuffix(name, ".ip6.arpa.")
-}
-
-// isZone reports whether name is the origin of one of the variants' zones.
-func isZone(name string) bool {
-	for _, v := range variants {
-		for z := range strings.FieldsSeq(v.zones) {
-			if strings.EqualFold(name, dns.Fqdn(z)) {
-				return true
-			}
-		}
-	}
-	return false
 }
