@@ -1,6 +1,6 @@
 // Command kubetest is a Kubernetes control plane in one binary, for tests.
 // Each part is a subcommand that takes the part's usual flags; up starts them
-// all. See the package controlplane for use from Go tests.
+// all, and kubectl talks to them. See the package controlplane for use from Go tests.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client metrics in /metrics
 	_ "k8s.io/component-base/metrics/prometheus/version"  // build info in /metrics
+	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -23,12 +24,14 @@ var commands = map[string]func() int{
 	"kube-apiserver":          func() int { return cli.Run(apiserver.NewAPIServerCommand()) },
 	"kube-controller-manager": func() int { return cli.Run(controllermanager.NewControllerManagerCommand()) },
 	"kube-scheduler":          func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
+	"kubectl":                 func() int { return cli.Run(kubectl.NewDefaultKubectlCommand()) },
 	"kwok":                    kwok,
 	"up":                      up,
 }
 
 const usage = `usage: kubetest up [-data folder] [-nodes n] [-api-only]
        kubetest etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok [flags]
+       kubetest kubectl [command]
 `
 
 func main() {
