@@ -3,13 +3,14 @@ package clusterdns
 import (
 	"cmp"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/clusterdns/clusterdns/plugin/eligible"
+
 	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/autopath"
 	_ "github.com/coredns/coredns/plugin/dns64"
@@ -28,10 +29,6 @@ import (
 // there for.
 func TestLaneOracle(t *testing.T) {
 	dir := manifestsFolder(t)
-	hosts := filepath.Join(t.TempDir(), "hosts")
-	if err := os.WriteFile(hosts, []byte("192.0.2.7 here.shop.svc.cluster.local node\n192.0.2.8 *.wild.cluster.local\nfd00::7 six.cluster.local\n10.96.0.10 other\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	corefile := func(lines string) string {
 		return ".:0 {\n" + lines + "\nkubernetes cluster.local in-addr.arpa ip6.arpa {\nmanifests " + dir + "\n}\n}\n"
 	}
@@ -45,13 +42,6 @@ func TestLaneOracle(t *testing.T) {
 
 	plain := serving(t, corefile(""))
 	for _, row := range []struct{ lines, names string }{
-		{"hosts " + hosts + " {\nfallthrough\n}", except("10.0.96.10.in-addr.arpa") + " !here.shop.svc.cluster.local !a.wild.cluster.local !six.cluster.local " +
-			"!7.2.0.192.in-addr.arpa !10.0.96.10.in-addr.arpa 8.2.0.192.in-addr.arpa " +
-			"!7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa " +
-			"!a.0.0.0.0.6.a.0.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa"},
-		{"hosts " + hosts + " {\nno_reverse\nfallthrough\n}", usual + " 7.2.0.192.in-addr.arpa !here.shop.svc.cluster.local"},
-		{"hosts " + hosts + " svc.cluster.local", "cluster.local !web.shop.svc.cluster.local !here.shop.svc.cluster.local six.cluster.local"},
-		{"hosts {\n192.0.2.9 db.cluster.local corp.example\nfallthrough\n}", except("1.0.0.127.in-addr.arpa", "1.2.0.192.in-addr.arpa") + " !db.cluster.local"},
 		{"template ANY ANY shop.svc.cluster.local {\nrcode REFUSED\n}", "cluster.local !web.shop.svc.cluster.local 10.0.96.10.in-addr.arpa"},
 		{"template ANY AAAA {\nrcode REFUSED\n}", usual},
 		{"template CH ANY . {\nrcode REFUSED\n}", usual},
@@ -71,16 +61,8 @@ func TestLaneOracle(t *testing.T) {
 		{"local", "!localhost.cluster.local"},
 		{"header {\nresponse set ra\n}", "!web.shop.svc.cluster.local"},
 	} {
-		files := map[string]string{}
-		for _, path := range []string{hosts, "/etc/hosts"} {
-			content, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files[path] = string(content)
-		}
-		v := judged(t, strings.Replace(corefile(row.lines), ".:0", ".:53", 1), "53", files)
-		if got := v.who(row.names); got != row.names {
+		v := judgedBeside(t, strings.Replace(corefile(row.lines), ".:0", ".:53", 1))
+		if got := who(v, row.names); got != row.names {
 			t.Errorf("%s\ngot  %s\nwant %s", row.lines, got, row.names)
 		}
 		addr := serving(t, corefile(row.lines))
@@ -89,7 +71,7 @@ func TestLaneOracle(t *testing.T) {
 			differs := false
 			for _, qtype := range types {
 				want, got := replyOf(t, plain, name, qtype), replyOf(t, addr, name, qtype)
-				if differs = differs || want != got; want != got && !chain && !slices.Contains(v.typesOf(name), qtype) {
+				if differs = differs || want != got; want != got && !chain && !slices.Contains(typesOf(v, name), qtype) {
 					t.Errorf("%s\n%s %s is the lane's, but is with the plugin\n%s\nand without\n%s", row.lines, name, dns.TypeToString[qtype], got, want)
 				}
 			}
@@ -100,14 +82,53 @@ func TestLaneOracle(t *testing.T) {
 	}
 }
 
-// typesOf returns the types that the chain answers at a name of the lane's.
-func (v laneVerdict) typesOf(name string) []uint16 {
-	for _, r := range v.routes {
-		if dns.IsSubDomain(r.zone, dns.Fqdn(name)) {
-			return r.types
+// judgedBeside returns the verdict on a Corefile of one server block with the
+// stanza kubernetes.
+func judgedBeside(t *testing.T, corefile string) eligible.Verdict {
+	t.Helper()
+	blocks, err := caddyfile.Parse("Corefile", strings.NewReader(corefile), dnsserver.Directives)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return eligible.Judge(eligible.Input{
+		Path: "Corefile", Blocks: blocks, Port: "53",
+		Ours: map[int]eligible.Stanza{0: {Word: "kubernetes", Zones: []string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."}}},
+	})
+}
+
+// routeOf returns the route of a name.
+func routeOf(v eligible.Verdict, name string) eligible.Route {
+	for _, r := range v.Routes {
+		if dns.IsSubDomain(r.Zone, dns.Fqdn(name)) {
+			return r
 		}
 	}
-	return nil
+	return eligible.Route{Block: eligible.Chain}
+}
+
+// who says how the verdict has names answered: each name with ! in front if it
+// is the chain's.
+func who(v eligible.Verdict, names string) string {
+	var out []string
+	for name := range strings.FieldsSeq(names) {
+		name = strings.TrimPrefix(name, "!")
+		if routeOf(v, name).Block == eligible.Chain {
+			name = "!" + name
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, " ")
+}
+
+// typesOf returns the types at a name of the lane's that the chain answers, or a
+// template: TestLaneIsTheChain compares those.
+func typesOf(v eligible.Verdict, name string) (types []uint16) {
+	r := routeOf(v, name)
+	types = append(types, r.Types...)
+	for _, t := range r.Templates {
+		types = append(types, t.Type)
+	}
+	return types
 }
 
 // serving starts a server and returns its UDP address.

@@ -9,7 +9,6 @@ import (
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
-	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/upstream"
 	"github.com/coredns/coredns/request"
@@ -21,7 +20,6 @@ type Handler struct {
 	Next plugin.Handler
 
 	cfg       *config
-	server    *dnsserver.Config // the block's
 	upstream  *upstream.Upstream
 	search    []string // the search path of /etc/resolv.conf, for autopath
 	negatives *negatives

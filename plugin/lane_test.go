@@ -1,15 +1,14 @@
 package clusterdns
 
 import (
-	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/clusterdns/clusterdns/plugin/lanes"
+	"github.com/clusterdns/clusterdns/plugin/responder"
 	"github.com/clusterdns/clusterdns/test/dnstext"
 
 	_ "github.com/coredns/coredns/plugin/bind"
@@ -68,16 +67,21 @@ func askPort(t *testing.T, network, port string, m *dns.Msg) *dns.Msg {
 	return r
 }
 
+// laneAt returns the lane at an address.
+func laneAt(addr string) lanes.State {
+	for _, s := range lanes.States() {
+		if s.Addr == addr {
+			return s
+		}
+	}
+	return lanes.State{Why: "nobody arrived", Counts: new(responder.Counts)}
+}
+
 // laneState returns whether a lane is open at port, how many queries lanes have
 // answered there so far, and why there is none.
 func laneState(port string) (open bool, answered uint64, why string) {
-	lanes.Lock()
-	defer lanes.Unlock()
-	at := lanes.at[":"+port]
-	if at == nil {
-		return false, 0, "nobody arrived"
-	}
-	return at.lane != nil, at.counts.answered.Load(), at.why
+	s := laneAt(":" + port)
+	return s.Open, s.Counts.Answered(), s.Why
 }
 
 // answeredAtLast returns how many queries lanes have answered at port, after
@@ -93,10 +97,8 @@ func answeredAtLast(port string, want uint64) (n uint64) {
 
 // declinedAt returns how many messages lanes have left to the chain at port.
 func declinedAt(port string) (n uint64) {
-	lanes.Lock()
-	defer lanes.Unlock()
-	for i := range lanes.at[":"+port].counts.declined {
-		n += lanes.at[":"+port].counts.declined[i].Load()
+	for _, declined := range laneAt(":" + port).Counts.Declined {
+		n += declined
 	}
 	return n
 }
@@ -147,10 +149,7 @@ func TestLaneFollowsTheCorefile(t *testing.T) {
 	life.reload(laneCorefile(t, port, "") + laneCorefile(t, other, "bind 127.0.0.1 ::1"))
 	check("at two ports", port, true, "")
 	at := net.JoinHostPort("127.0.0.1", other)
-	lanes.Lock()
-	bound := lanes.at[at] != nil && lanes.at[at].lane != nil && lanes.at[net.JoinHostPort("::1", other)].lane != nil
-	lanes.Unlock()
-	if !bound {
+	if !laneAt(at).Open || !laneAt(net.JoinHostPort("::1", other)).Open {
 		t.Error("there is no lane at an address of bind")
 	}
 	life.reload(laneCorefile(t, other, ""))
@@ -166,56 +165,4 @@ func TestLaneFollowsTheCorefile(t *testing.T) {
 	}
 	life.reload(laneCorefile(t, port, ""))
 	check("with a stanza again", port, true, "")
-}
-
-// TestLaneFollowsTheHostsFile: a name that comes to stand in a file of the
-// plugin hosts is that plugin's from then on.
-func TestLaneFollowsTheHostsFile(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("the fast lane is for Linux")
-	}
-	port := freePort(t)
-	hosts := filepath.Join(t.TempDir(), "hosts")
-	write := func(text string) {
-		if err := os.WriteFile(hosts, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("192.0.2.1 node-1\n")
-	life := newLife(t, laneCorefile(t, port, fmt.Sprintf("hosts %s {\nreload 1s\nfallthrough\n}", hosts)))
-	answeredBy := func(name string) string {
-		before := declinedAt(port) // counted before the chain is asked
-		askPort(t, "udp", port, new(dns.Msg).SetQuestion(name, dns.TypeTXT))
-		if open, _, _ := laneState(port); open && declinedAt(port) == before {
-			return "lane"
-		}
-		return "chain"
-	}
-	if by := answeredBy("dns-version.cluster.local."); by != "lane" {
-		t.Errorf("a name that is not in the file is answered by the %s", by)
-	}
-	write("192.0.2.1 node-1 dns-version.cluster.local\n")
-	inst, ok := life.Storage[instanceKey{}].(*instance)
-	if !ok {
-		t.Fatal("no instance")
-	}
-	inst.refresh(life.Instance)
-	if by := answeredBy("dns-version.cluster.local."); by != "chain" {
-		t.Errorf("a name that is in the file is answered by the %s", by)
-	}
-	if by := answeredBy("other.cluster.local."); by != "lane" {
-		t.Errorf("another is answered by the %s", by)
-	}
-	if err := os.Remove(hosts); err != nil {
-		t.Fatal(err)
-	}
-	inst.refresh(life.Instance)
-	if open, _, why := laneState(port); open || !strings.Contains(why, "cannot be read") {
-		t.Errorf("without the file the lane is open: %v; %s", open, why)
-	}
-	write("192.0.2.1 node-1\n")
-	inst.refresh(life.Instance)
-	if by := answeredBy("dns-version.cluster.local."); by != "lane" {
-		t.Errorf("with the file again a name is answered by the %s", by)
-	}
 }

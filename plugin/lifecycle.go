@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/lanes"
 
 	"github.com/coredns/caddy"
 )
@@ -84,7 +85,7 @@ func hookStartup() {
 	caddy.RegisterEventHook(directive, func(event caddy.EventName, info any) error {
 		if event == caddy.InstanceStartupEvent {
 			if i, ok := info.(*caddy.Instance); ok {
-				settle(i)
+				lanes.Settle(i)
 			}
 			giveUp(isOver)
 		}

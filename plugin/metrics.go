@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/lanes"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/coredns/plugin"
@@ -83,7 +84,7 @@ var registerMetrics = sync.OnceFunc(func() {
 	register(unreadyResponses)
 	register(truncatedTCP)
 	register(feedCollector{})
-	register(laneCollector{})
+	register(lanes.Collector{})
 	metrics.Register(metrics.RegisterOpts{
 		RequestLatency:     latency{requestDuration},
 		RateLimiterLatency: latency{rateLimiterDuration},

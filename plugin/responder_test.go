@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -13,11 +14,15 @@ import (
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
+	"github.com/clusterdns/clusterdns/plugin/responder"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 	"github.com/clusterdns/clusterdns/test/dnstext"
 
+	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/hosts"
+	"github.com/coredns/coredns/plugin/metrics"
 	"github.com/miekg/dns"
 )
 
@@ -29,11 +34,16 @@ type bothWays struct {
 	wire *wire
 }
 
-func newBothWays(t testing.TB, h *Handler) *bothWays {
+// newBothWays has plugins, as the Corefile writes them, in front of h in the
+// chain; route says what the lane makes of them.
+func newBothWays(t testing.TB, h *Handler, route responder.Route, plugins ...string) *bothWays {
 	t.Helper()
-	server, err := dnsserver.NewServer("dns://:53", []*dnsserver.Config{{
-		Zone: ".", Plugin: []plugin.Plugin{func(plugin.Handler) plugin.Handler { return h }},
-	}})
+	config := &dnsserver.Config{Zone: "."}
+	for _, text := range plugins {
+		config.AddPlugin(stockPlugin(t, text))
+	}
+	config.AddPlugin(func(plugin.Handler) plugin.Handler { return h })
+	server, err := dnsserver.NewServer("dns://:53", []*dnsserver.Config{config})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,17 +59,30 @@ func newBothWays(t testing.TB, h *Handler) *bothWays {
 		server.Stop()
 		<-ended
 	})
-	return &bothWays{planOf(t, laneRoute{zone: ".", rotate: true}, h).newResponder(), w}
+	route.Zone, route.Rotate = ".", true
+	if running, ok := config.Handler("hosts").(hosts.Hosts); ok {
+		route.Hosts = &running
+	}
+	return &bothWays{planOf(t, route, h).NewResponder(), w}
 }
 
 // planOf returns a plan of one route.
-func planOf(t testing.TB, route laneRoute, h *Handler) *lanePlan {
+func planOf(t testing.TB, route responder.Route, h *Handler) *responder.Plan {
 	t.Helper()
-	plan := &lanePlan{counts: new(laneCounts)}
-	if err := plan.add(route, h, "dns://:53"); err != nil {
+	plan := &responder.Plan{Counts: new(responder.Counts), TruncatedTCP: truncatedTCP}
+	addRoute(t, plan, route, h)
+	return plan
+}
+
+// addRoute adds a route to plan, h's unless that is nil.
+func addRoute(t testing.TB, plan *responder.Plan, route responder.Route, h *Handler) {
+	t.Helper()
+	if h != nil {
+		route.View, route.Fallthrough = h.view, h.cfg.fall.Zones
+	}
+	if err := plan.Add(route, "dns://:53"); err != nil {
 		t.Fatal(err)
 	}
-	return plan
 }
 
 // wire is a net.PacketConn that takes one message at a time.
@@ -204,21 +227,41 @@ func packets(random *rand.Rand, name []byte, qtype uint16, yield func([]byte)) {
 	}
 }
 
+// inFront are plugins in front of ours that the lane answers for, or asks, and
+// silent is what it makes of the templates.
+var (
+	inFront = []string{
+		"template ANY AAAA cluster.local {\nrcode NOERROR\n}\n" +
+			"template IN AAAA local {\nmatch ^web\nrcode NXDOMAIN\nfallthrough\n}\n" +
+			"template IN MX shop.svc.cluster.local 10.in-addr.arpa {\nrcode NXDOMAIN\n}",
+		"hosts /dev/null . {\n192.0.2.9 web.shop.svc.cluster.local *.team.svc.cluster.local\n10.96.0.10 other\n" +
+			"fd00::9 six.cluster.local\nfallthrough cluster.local in-addr.arpa ip6.arpa\n}",
+	}
+	silent = responder.Route{Templates: []responder.Template{
+		{Type: dns.TypeAAAA, Zones: []string{"cluster.local."}, Empty: true},
+		{Type: dns.TypeAAAA, Zones: []string{"local."}},
+		{Type: dns.TypeMX, Zones: []string{"shop.svc.cluster.local.", "10.in-addr.arpa."}, Empty: true, Rcode: dns.RcodeNameError},
+	}}
+)
+
 func TestLaneIsTheChain(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, row := range []struct {
 		name    string
 		h       *Handler
 		origins []string
+		route   responder.Route
+		plugins []string
 	}{
-		{"five zones", variedHandler(t), []string{"cluster.local.", "other.local.", "sub.svc.cluster.local.", "10.in-addr.arpa.", "example.com."}},
-		{"root", rootHandler(t), []string{"."}},
-		{"fallthrough in reverse zones", stanza{fallthroughTo: []string{"in-addr.arpa", "ip6.arpa"}, next: went}.handler(t, varied(t).Writer), []string{"cluster.local.", "."}},
-		{"fallthrough", stanza{fallthroughTo: []string{}, next: went}.handler(t, varied(t).Writer), []string{"cluster.local.", "."}},
-		{"noendpoints, ttl, no pods", stanza{noEndpoints: true, ignoreEmpty: true, ttl: 600, negativeCache: 100}.handler(t, varied(t).Writer), []string{"cluster.local."}},
+		{name: "five zones", h: variedHandler(t), origins: []string{"cluster.local.", "other.local.", "sub.svc.cluster.local.", "10.in-addr.arpa.", "example.com."}},
+		{name: "root", h: rootHandler(t), origins: []string{"."}},
+		{name: "hosts and templates", h: variedHandler(t), origins: []string{"cluster.local.", "other.local.", "10.in-addr.arpa."}, route: silent, plugins: inFront},
+		{name: "fallthrough in reverse zones", h: stanza{fallthroughTo: []string{"in-addr.arpa", "ip6.arpa"}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
+		{name: "fallthrough", h: stanza{fallthroughTo: []string{}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
+		{name: "noendpoints, ttl, no pods", h: stanza{noEndpoints: true, ignoreEmpty: true, ttl: 600, negativeCache: 100}.handler(t, varied(t).Writer), origins: []string{"cluster.local."}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			both := newBothWays(t, row.h)
+			both := newBothWays(t, row.h, row.route, row.plugins...)
 			answered, declined := 0, 0
 			ask := func(name string, qtype uint16) {
 				wire, err := dnswire.AppendName(nil, name)
@@ -310,7 +353,8 @@ func FuzzLaneIsTheChain(f *testing.F) {
 	} {
 		f.Add(edit([]byte(plain)), false)
 	}
-	five, root := newBothWays(f, variedHandler(f)), newBothWays(f, rootHandler(f))
+	five := newBothWays(f, variedHandler(f), responder.Route{})
+	root := newBothWays(f, rootHandler(f), silent, inFront...)
 	f.Fuzz(func(t *testing.T, msg []byte, ofRoot bool) {
 		if len(msg) > fastlane.MaxMessage {
 			return
@@ -331,21 +375,11 @@ func TestLaneDeclines(t *testing.T) {
 	h := variedHandler(t)
 	unready := stanza{}.handler(t, zone.NewWriter())
 	through := stanza{zones: []string{"through.local."}, fallthroughTo: []string{"elsewhere.", "svc.Through.local"}}.handler(t, varied(t).Writer)
-	plan := &lanePlan{counts: new(laneCounts)}
-	for _, r := range []struct {
-		route laneRoute
-		h     *Handler
-	}{
-		{laneRoute{zone: "stub.cluster.local."}, nil},
-		{laneRoute{zone: "unready.local."}, unready},
-		{laneRoute{zone: "through.local.", types: []uint16{dns.TypeAAAA}}, through},
-		{laneRoute{zone: "."}, h},
-	} {
-		if err := plan.add(r.route, r.h, "dns://:53"); err != nil {
-			t.Fatal(err)
-		}
-	}
 	unready.view, _ = zone.NewView(zone.NewWriter().Index(), zone.Options{Zones: []string{"unready.local."}})
+	plan := planOf(t, responder.Route{Zone: "stub.cluster.local."}, nil)
+	addRoute(t, plan, responder.Route{Zone: "unready.local."}, unready)
+	addRoute(t, plan, responder.Route{Zone: "through.local.", Types: []uint16{dns.TypeAAAA}}, through)
+	addRoute(t, plan, responder.Route{Zone: "."}, h)
 	query := func(edit func(*dns.Msg)) *dns.Msg {
 		m := new(dns.Msg).SetQuestion("web.shop.svc.cluster.local.", dns.TypeA)
 		edit(m)
@@ -382,19 +416,20 @@ func TestLaneDeclines(t *testing.T) {
 		{"not_query", query(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })},
 		{"other_sections", query(func(m *dns.Msg) { m.Ns = []dns.RR{anySOA} })},
 	} {
-		before := *plan.snapshot()
+		before := snapshot(plan)
 		packet, err := row.msg.Pack()
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := plan.newResponder()
+		r := plan.NewResponder()
 		_, ok := r.Append(nil, packet, fastlane.Client{})
 		r.Sent(0)
 		if ok != (row.what == "") {
 			t.Errorf("%v: answered: %v", row.msg.Question[0], ok)
 		}
-		for name, n := range *plan.snapshot() {
-			want := before[name]
+		after := snapshot(plan)
+		for _, name := range slices.Sorted(maps.Keys(after)) {
+			n, want := after[name], before[name]
 			if name == row.what || row.what == "" && name == "answered" {
 				want++
 			}
@@ -405,15 +440,41 @@ func TestLaneDeclines(t *testing.T) {
 	}
 }
 
+// countedBy returns a plugin prometheus that has h behind it.
+func countedBy(h *Handler) *metrics.Metrics {
+	m := metrics.New(":0")
+	m.Next = h
+	return m
+}
+
+// stockPlugin returns a plugin of CoreDNS's that is set up as text has it.
+func stockPlugin(t testing.TB, text string) plugin.Plugin {
+	t.Helper()
+	c := caddy.NewTestController("dns", text)
+	name, _, _ := strings.Cut(text, " ")
+	setup, err := caddy.DirectiveAction("dns", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := setup(c); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return dnsserver.GetConfig(c).Plugin[0]
+}
+
+// hostsOf returns a plugin hosts with these entries.
+func hostsOf(t testing.TB, text string) *hosts.Hosts {
+	h := stockPlugin(t, text)(nil).(hosts.Hosts)
+	return &h
+}
+
 var anySOA, _ = dns.NewRR("cluster.local. SOA a. b. 1 2 3 4 5")
 
 // snapshot returns the counters by name.
-func (p *lanePlan) snapshot() *map[string]uint64 {
-	m := map[string]uint64{"answered": p.counts.answered.Load()}
-	for d := range numDeclines {
-		m[d.String()] = p.counts.declined[d].Load()
-	}
-	return &m
+func snapshot(plan *responder.Plan) map[string]uint64 {
+	m := maps.Collect(plan.Counts.Declined)
+	m["answered"] = plan.Counts.Answered()
+	return m
 }
 
 // TestLaneAllocations: an answered query allocates nothing, metrics included.
@@ -422,9 +483,8 @@ func TestLaneAllocations(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	h := benchHandler(t, town(t, 100), 0)
-	plan := planOf(t, laneRoute{zone: ".", rotate: true}, h)
-	plan.routes[0].meters = []meter{{zone: ".", wire: []byte{0}, server: "dns://:53", plugin: directive}}
-	r := plan.newResponder()
+	plan := planOf(t, responder.Route{Zone: ".", Rotate: true, Metrics: countedBy(h)}, h)
+	r := plan.NewResponder()
 	dst := make([]byte, 0, 64<<10)
 	for _, row := range kinds {
 		packet, err := dnstext.Cluster.Query(t, row.question).Pack()
@@ -457,7 +517,7 @@ func TestLaneCountsTruncatedTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := value(t, truncatedTCP)
-	wire, ok := planOf(t, laneRoute{zone: "."}, h).newResponder().Append(nil, packet, fastlane.Client{TCP: true})
+	wire, ok := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{TCP: true})
 	m := new(dns.Msg)
 	const fit = (65535 - 12 - 26 - 4) / 16 // less header and question
 	if !ok || m.Unpack(wire) != nil || !m.Truncated || len(m.Answer) != fit {
@@ -476,8 +536,8 @@ func TestLaneRotates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, rotate := range []bool{true, false} {
-		plan := planOf(t, laneRoute{zone: ".", rotate: rotate}, h)
-		r := plan.newResponder()
+		plan := planOf(t, responder.Route{Zone: ".", Rotate: rotate}, h)
+		r := plan.NewResponder()
 		first := map[string]int{}
 		for range 150 {
 			wire, ok := r.Append(nil, packet, fastlane.Client{})
@@ -514,18 +574,22 @@ func TestLaneRotates(t *testing.T) {
 
 func BenchmarkLane(b *testing.B) {
 	h := benchHandler(b, town(b, 10000), 0)
-	for _, metrics := range []bool{false, true} {
-		plan := planOf(b, laneRoute{zone: ".", rotate: true}, h)
-		if metrics {
-			plan.routes[0].meters = []meter{{zone: ".", wire: []byte{0}, server: "dns://:53", plugin: directive}}
-		}
+	for _, with := range []struct {
+		name  string
+		route responder.Route
+	}{
+		{"alone", responder.Route{Zone: ".", Rotate: true}},
+		{"metrics", responder.Route{Zone: ".", Rotate: true, Metrics: countedBy(h)}},
+		{"hosts", responder.Route{Zone: ".", Rotate: true, Hosts: hostsOf(b, "hosts /dev/null . {\n192.0.2.1 node-1\nfallthrough\n}")}},
+	} {
+		plan := planOf(b, with.route, h)
 		for _, row := range kinds {
-			b.Run(fmt.Sprintf("%s/metrics=%v", row.name, metrics), func(b *testing.B) {
+			b.Run(row.name+"/"+with.name, func(b *testing.B) {
 				packet, err := dnstext.Cluster.Query(b, row.question).Pack()
 				if err != nil {
 					b.Fatal(err)
 				}
-				r := plan.newResponder()
+				r := plan.NewResponder()
 				dst := make([]byte, 0, 64<<10)
 				b.ReportAllocs()
 				i := 0

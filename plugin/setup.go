@@ -11,7 +11,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/clusterdns/clusterdns/plugin/eligible"
 	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/lanes"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/caddy"
@@ -57,14 +59,17 @@ func Setup(c *caddy.Controller) error {
 		h.search = rc.Search
 	}
 	server := dnsserver.GetConfig(c)
-	h.server = server
 	c.OnStartup(func() error {
 		if err := h.start(localAddrs(server.ListenHosts)); err != nil {
 			return plugin.Error(cfg.word, fmt.Errorf("%s: %w", cfg.where, err))
 		}
 		return nil
 	})
-	registerLane(c, h)
+	lanes.Register(c, lanes.Stanza{
+		Stanza:  eligible.Stanza{Word: cfg.word, Where: cfg.where, Zones: cfg.view.Zones, Off: cfg.fastlane.off},
+		Workers: cfg.fastlane.workers, Fallthrough: cfg.fall.Zones,
+		View: func() *zone.View { return h.view }, TruncatedTCP: truncatedTCP,
+	})
 	registerLifecycle(c, h)
 	server.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next

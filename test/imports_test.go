@@ -52,6 +52,18 @@ var forbidden = []struct {
 	}, "it moves messages: what they say, and whose they are, is the plugin's to know"},
 	{"plugin/fastlane/mmsg", "!std", []string{"golang.org/x/net", "golang.org/x/sys/unix"},
 		"it moves datagrams and knows nothing of DNS"},
+	{"plugin/eligible", module, nil,
+		"it judges a Corefile's text: neither what answers nor what receives changes the verdict"},
+	{"plugin/responder", module + "plugin/kube", nil,
+		"it answers from the index, whoever feeds it"},
+	{"plugin/responder", module + "plugin/eligible", nil,
+		"it does what it is told, and does not ask why"},
+	{"plugin/responder", module + "plugin/lanes", nil,
+		"a plan does not know whose it is, nor how long"},
+	{"plugin/lanes", module + "plugin/kube", nil,
+		"sockets follow the Corefile, and the index its sources: neither waits for the other"},
+	{"plugin/lanes", module + "plugin$", nil,
+		"imports run one way: the plugin imports lanes"},
 	{"cmd/clusterdns", module + "test", nil,
 		"the binary ships no tests"},
 	{"plugin", module + "test", nil,
@@ -66,6 +78,15 @@ var direct = []struct {
 }{
 	{"cmd/clusterdns", []string{module + "plugin", "github.com/coredns/", "golang.org/x/sys/unix$"},
 		"it is a list of plugins and CoreDNS's main: what it did itself, other builds would lack; capabilities belong to our image"},
+	{"plugin/eligible", []string{"github.com/coredns/caddy/caddyfile$", "github.com/coredns/coredns/core/dnsserver$",
+		"github.com/coredns/coredns/plugin$", "github.com/coredns/coredns/plugin/pkg/", "github.com/miekg/dns"},
+		"it is a function of text, which neither counts nor asks what runs"},
+	{"plugin/responder", []string{module + "plugin/dnswire", module + "plugin/fastlane$", module + "plugin/zone",
+		"github.com/coredns/coredns/plugin", "github.com/miekg/dns", "github.com/prometheus/client_golang/prometheus$"},
+		"of CoreDNS it knows plugins and their metrics: servers, instances and Corefiles are for lanes"},
+	{"plugin/lanes", []string{module + "plugin/eligible", module + "plugin/fastlane$", module + "plugin/responder", module + "plugin/zone",
+		"github.com/coredns/", "github.com/miekg/dns", "github.com/prometheus/client_golang/prometheus$"},
+		"what a message says is for the responder, and sockets are for the fast lane"},
 	{"plugin/fastlane", []string{module + "plugin/fastlane/mmsg", "github.com/coredns/coredns/plugin/pkg/reuseport$", "github.com/miekg/dns", "golang.org/x/net/bpf$", "golang.org/x/sys/unix$"},
 		"of CoreDNS it needs the socket option alone; system calls are for opening sockets, those of every datagram are mmsg's"},
 }
@@ -194,6 +215,7 @@ func TestImportRulesApply(t *testing.T) {
 	}{
 		{"plugin", "github.com/coredns/"}, {"plugin", "github.com/miekg/dns"}, {"plugin", "github.com/prometheus/"},
 		{"plugin", module + "plugin/kube"}, {"plugin/kube", module + "plugin/zone"}, {"plugin/kube", "k8s.io/"},
+		{"plugin/lanes", module + "plugin/eligible"}, {"plugin/responder", module + "plugin/zone"}, {"plugin", module + "plugin/lanes"},
 		{"plugin/zone", module + "plugin/dnswire"}, {"plugin/zone", "github.com/hashicorp/golang-lru/v2"},
 	} {
 		found := false

@@ -36,6 +36,9 @@ type Program struct {
 	NewResponder func() Responder
 	// Chain answers what Responders decline.
 	Chain func(dns.ResponseWriter, *dns.Msg)
+	// DecorateWriter, unless nil, makes what the Chain's replies over UDP are
+	// written with of what writes them.
+	DecorateWriter dns.DecorateWriter
 	// IdleTimeout is how long a TCP connection may be silent between messages.
 	IdleTimeout time.Duration
 
@@ -87,4 +90,19 @@ func (l *Lane) serveDNS(w dns.ResponseWriter, r *dns.Msg) {
 		}
 		p.busy.RUnlock()
 	}
+}
+
+// writer writes a reply over UDP as the Program has it that the lane works for
+// when it is written: the one before may have ended by then.
+type writer struct {
+	dns.Writer
+	lane *Lane
+}
+
+// Write implements dns.Writer.
+func (w writer) Write(p []byte) (int, error) {
+	if decorate := w.lane.program.Load().DecorateWriter; decorate != nil {
+		return decorate(w.Writer).Write(p)
+	}
+	return w.Writer.Write(p)
 }

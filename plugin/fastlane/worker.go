@@ -64,7 +64,8 @@ func (l *Lane) newWorker(c *net.UDPConn) (*worker, error) {
 	}
 	w.server = &dns.Server{
 		PacketConn: w, Net: "udp", Handler: dns.HandlerFunc(l.serveDNS),
-		TsigSecret: map[string]string{}, // none, but signed queries get an answer, as from CoreDNS
+		TsigSecret:     map[string]string{}, // none, but signed queries get an answer, as from CoreDNS
+		DecorateWriter: func(w dns.Writer) dns.Writer { return writer{w, l} },
 	}
 	return w, nil
 }

@@ -1,41 +1,47 @@
-package clusterdns
+package lanes
 
 import (
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
 
+	"github.com/coredns/coredns/plugin"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// laneCollector reads the counters of the fast lanes when Prometheus asks.
-type laneCollector struct{}
+// Collector reads the counters of the fast lanes when Prometheus asks. It waits
+// for nobody.
+type Collector struct{}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, "clusterdns", name), help, labels, nil)
+}
 
 // laneMetric is a metric that the lane at each address has.
 type laneMetric struct {
 	desc  *prometheus.Desc
 	typ   prometheus.ValueType
-	value func(*laneAt, fastlane.Stats) float64
+	value func(*State, fastlane.Stats) float64
 }
 
 var laneMetrics = []laneMetric{
 	{desc("fastlane_open", "Whether the fast lane at the address is open.", "server"), prometheus.GaugeValue,
-		func(at *laneAt, _ fastlane.Stats) float64 {
-			if at.lane == nil {
-				return 0
+		func(at *State, _ fastlane.Stats) float64 {
+			if at.Open {
+				return 1
 			}
-			return 1
+			return 0
 		}},
 	{desc("fastlane_sockets", "Number of UDP sockets that the fast lane has open.", "server"), prometheus.GaugeValue,
-		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Sockets) }},
+		func(_ *State, s fastlane.Stats) float64 { return float64(s.Sockets) }},
 	{desc("fastlane_connections", "Number of TCP connections that the fast lane has open.", "server"), prometheus.GaugeValue,
-		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Streams) }},
+		func(_ *State, s fastlane.Stats) float64 { return float64(s.Streams) }},
 	{desc("fastlane_answered_total", "Number of queries that the fast lane answered.", "server"), prometheus.CounterValue,
-		func(at *laneAt, _ fastlane.Stats) float64 { return float64(at.counts.answered.Load()) }},
+		func(at *State, _ fastlane.Stats) float64 { return float64(at.Counts.Answered()) }},
 	{desc("fastlane_stalled_total", "Number of times that the fast lane was closed because it did not answer.", "server"), prometheus.CounterValue,
-		func(at *laneAt, _ fastlane.Stats) float64 { return float64(at.counts.stalled.Load()) }},
+		func(at *State, _ fastlane.Stats) float64 { return float64(at.Stalled) }},
 	{desc("fastlane_panics_total", "Number of queries lost to a panic in the fast lane since it was opened.", "server"), prometheus.CounterValue,
-		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Panics) }},
+		func(_ *State, s fastlane.Stats) float64 { return float64(s.Panics) }},
 	{desc("fastlane_errors_total", "Number of errors of receiving and sending since the fast lane was opened.", "server"), prometheus.CounterValue,
-		func(_ *laneAt, s fastlane.Stats) float64 { return float64(s.Errors) }},
+		func(_ *State, s fastlane.Stats) float64 { return float64(s.Errors) }},
 }
 
 var (
@@ -44,7 +50,7 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (laneCollector) Describe(ch chan<- *prometheus.Desc) {
+func (Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range laneMetrics {
 		ch <- m.desc
 	}
@@ -53,11 +59,9 @@ func (laneCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (laneCollector) Collect(ch chan<- prometheus.Metric) {
-	lanes.Lock()
-	defer lanes.Unlock()
-	for addr, at := range lanes.at {
-		server := "dns://" + addr // as CoreDNS's metrics have it
+func (Collector) Collect(ch chan<- prometheus.Metric) {
+	for _, at := range States() {
+		server := "dns://" + at.Addr // as CoreDNS's metrics have it
 		var stats fastlane.Stats
 		if at.lane != nil {
 			stats = at.lane.Stats()
@@ -65,12 +69,10 @@ func (laneCollector) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstHistogram(batchDesc, count, sum, buckets, server)
 		}
 		for _, m := range laneMetrics {
-			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(at, stats), server)
+			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&at, stats), server)
 		}
-		for d := range numDeclines {
-			if n := at.counts.declined[d].Load(); n > 0 {
-				ch <- prometheus.MustNewConstMetric(declinedDesc, prometheus.CounterValue, float64(n), server, d.String())
-			}
+		for reason, n := range at.Counts.Declined {
+			ch <- prometheus.MustNewConstMetric(declinedDesc, prometheus.CounterValue, float64(n), server, reason)
 		}
 	}
 }

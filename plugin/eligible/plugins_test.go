@@ -1,4 +1,4 @@
-package clusterdns
+package eligible
 
 import (
 	"bytes"
@@ -14,16 +14,7 @@ import (
 
 // Each row is a Corefile's block, with the names that are the lane's and, after
 // an exclamation mark, the chain's; or why the lane is closed.
-func TestLaneNames(t *testing.T) {
-	files := map[string]string{
-		"/etc/hosts": "127.0.0.1 localhost\n10.1.2.3 coredns-1\n",
-		"/k3s":       "172.18.0.3 k3d-demo-server-0 # a node\nfd00::3 k3d-demo-server-0\n",
-		"/cluster":   "10.9.9.9\tDB.default.svc.cluster.local. out.example\n192.0.2.1%eth0 a.cluster.local\n# 192.0.2.2 no.cluster.local\nnonsense no.cluster.local\n",
-		"/wild":      "10.9.9.9 *.team.svc.cluster.local",
-		"/wildapex":  "10.9.9.9 *.local",
-		"/wildabove": "10.9.9.9 *.",
-		"/dir/hosts": "10.9.9.9 in.cluster.local",
-	}
+func TestNames(t *testing.T) {
 	const all = "cluster.local web.default.svc.cluster.local 1.0.96.10.in-addr.arpa"
 	const none = "!cluster.local !web.default.svc.cluster.local !1.0.96.10.in-addr.arpa"
 	for _, row := range []struct{ lines, names, reason string }{
@@ -43,7 +34,7 @@ func TestLaneNames(t *testing.T) {
 		{"trace", none, "trace (Corefile:2) samples queries"},
 		{"minimal", none, "minimal (Corefile:2) cuts answers"},
 		{"header {\nresponse set ra\n}", none, "header (Corefile:2) changes flags of queries and answers"},
-		{"shed", none, "shed (Corefile:2) sends the listener's answers itself"},
+		{"shed", all, ""},
 		{"proxyproto", none, "proxyproto (Corefile:2) takes the client's address from the packet"},
 		{"tls", none, "tls (Corefile:2) answers ACME challenges in every server block"},
 		{"tls cert key", all, ""},
@@ -73,28 +64,14 @@ func TestLaneNames(t *testing.T) {
 		{"log example.org team.svc.CLUSTER.local", "cluster.local !web.team.svc.cluster.local", ""},
 		{"log {\nclass error\n}\nlog example.org\nlog local", "!cluster.local 1.0.96.10.in-addr.arpa", ""},
 
-		// hosts
-		{"hosts {\nfallthrough\n}", all + " !3.2.1.10.in-addr.arpa !1.0.0.127.in-addr.arpa 2.0.0.127.in-addr.arpa", ""},
-		{"hosts {\n10.0.0.1 db.corp.example\n10.0.0.2 In.Cluster.Local\nfallthrough\n}",
-			all + " !in.cluster.local !x.in.cluster.local !1.0.0.10.in-addr.arpa !2.0.0.10.in-addr.arpa", ""},
-		{"hosts {\nno_reverse\nttl 3\nfallthrough\n}", all + " 3.2.1.10.in-addr.arpa", ""},
-		{"hosts /k3s {\nttl 60\nreload 15s\nfallthrough\n}", all + " !3.0.18.172.in-addr.arpa " +
-			"!3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa " +
-			"!3.0.0.0.2.1.c.a.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa 1.ip6.arpa", ""},
-		{"hosts /cluster {\nfallthrough\n}", all + " !db.default.svc.cluster.local !a.cluster.local no.cluster.local " +
-			"!9.9.9.10.in-addr.arpa !1.2.0.192.in-addr.arpa 2.2.0.192.in-addr.arpa", ""},
-		{"hosts /cluster example.org {\nfallthrough\n}", all + " db.default.svc.cluster.local 9.9.9.10.in-addr.arpa", ""},
-		{"hosts /cluster example.org", all + " db.default.svc.cluster.local 9.9.9.10.in-addr.arpa", ""},
-		{"hosts /cluster", none, "hosts (Corefile:2) does not fall through"},
-		{"hosts /k3s cluster.local", "!cluster.local 1.0.96.10.in-addr.arpa", ""},
-		{"hosts /k3s {\nfallthrough cluster.local\n}", "cluster.local !1.0.96.10.in-addr.arpa", ""},
-		{"hosts /k3s {\nfallthrough example.org\n}", none, "hosts (Corefile:2) does not fall through"},
-		{"hosts /wild {\nfallthrough\n}", all + " !team.svc.cluster.local !a.team.svc.cluster.local svc.cluster.local 9.9.9.10.in-addr.arpa", ""},
-		{"hosts /wildapex {\nfallthrough\n}", "!cluster.local 1.0.96.10.in-addr.arpa", ""},
-		{"hosts /wildabove {\nfallthrough\n}", all, ""},
-		{"root /dir\nhosts hosts {\nfallthrough\n}", all + " !in.cluster.local", ""},
-		{"hosts /gone {\nfallthrough\n}", none, "hosts (Corefile:2) has a file that cannot be read: /gone: file does not exist"},
-		{"hosts /k3s {\nreload 0s\nfallthrough\n}", none, "hosts (Corefile:2) does not follow changes of /k3s"},
+		// hosts: which names it has, the one that runs is asked
+		{"hosts {\n10.0.0.2 in.cluster.local *.cluster.local\nno_reverse\nttl 3\nreload 0s\nfallthrough\n}", all, ""},
+		{"hosts /gone {\nfallthrough\n}", all, ""},
+		{"hosts /f example.org", all, ""},
+		{"hosts /f", none, "hosts (Corefile:2) does not fall through"},
+		{"hosts /f cluster.local", "!cluster.local 1.0.96.10.in-addr.arpa", ""},
+		{"hosts /f {\nfallthrough cluster.local\n}", "cluster.local !1.0.96.10.in-addr.arpa", ""},
+		{"hosts /f {\nfallthrough example.org\n}", none, "hosts (Corefile:2) does not fall through"},
 
 		// template
 		{"template ANY ANY example.org {\nrcode NXDOMAIN\n}", all, ""},
@@ -134,48 +111,65 @@ func TestLaneNames(t *testing.T) {
 		{"loadbalance {\nprefer 10.0.0.0/8\n}", none, "loadbalance (Corefile:2) orders the addresses in answers by weight or subnet"},
 		{"bufsize many", none, "bufsize (Corefile:2) cannot be judged"},
 	} {
-		v := judged(t, stock(row.lines), "53", files)
-		if v.reason != row.reason {
-			t.Errorf("%s\nreason %q, want %q", row.lines, v.reason, row.reason)
+		v := judged(t, stock(row.lines), "53")
+		if v.Reason != row.reason {
+			t.Errorf("%s\nreason %q, want %q", row.lines, v.Reason, row.reason)
 		}
 		if got := v.who(row.names); got != row.names {
 			t.Errorf("%s\ngot  %s\nwant %s", row.lines, got, row.names)
 		}
-		if (v.routes == nil) != (row.reason != "") {
-			t.Errorf("%s\n%d routes with the reason %q", row.lines, len(v.routes), v.reason)
+		if (v.Routes == nil) != (row.reason != "") {
+			t.Errorf("%s\n%d routes with the reason %q", row.lines, len(v.Routes), v.Reason)
 		}
 	}
 }
 
 // What the lane has to do itself, on every route of the block and on no other.
-func TestLaneWishes(t *testing.T) {
+func TestDuties(t *testing.T) {
+	template := func(rcode uint8, empty bool) Duties {
+		return Duties{Templates: []Template{{Type: dns.TypeAAAA, Zones: []string{"."}, Empty: empty, Rcode: rcode}}}
+	}
 	for _, row := range []struct {
 		lines string
-		want  laneRoute
+		want  Duties
 	}{
-		{"", laneRoute{}},
-		{"prometheus :9153", laneRoute{prometheus: true}},
-		{"loadbalance", laneRoute{rotate: true}},
-		{"loadbalance round_robin", laneRoute{rotate: true}},
-		{"bufsize", laneRoute{bufsize: 1232}},
-		{"bufsize 512", laneRoute{bufsize: 512}},
-		{"dns64", laneRoute{types: []uint16{dns.TypeAAAA}}},
-		{"siit", laneRoute{types: []uint16{dns.TypeA}}},
-		{"template ANY AAAA {\nrcode NOERROR\n}\nrewrite stop type AAAA A", laneRoute{types: []uint16{dns.TypeAAAA}}},
-		{"template IN TXT web.svc.cluster.local", laneRoute{types: []uint16{dns.TypeTXT}}},
-		{"template IN TXT example.org", laneRoute{}},
-		{"rewrite type any HINFO", laneRoute{types: []uint16{dns.TypeANY}}},
+		{"", Duties{}},
+		{"prometheus :9153", Duties{Prometheus: true}},
+		{"loadbalance", Duties{Rotate: true}},
+		{"loadbalance round_robin", Duties{Rotate: true}},
+		{"bufsize", Duties{Bufsize: 1232}},
+		{"bufsize 512", Duties{Bufsize: 512}},
+		{"dns64", Duties{Types: []uint16{dns.TypeAAAA}}},
+		{"siit", Duties{Types: []uint16{dns.TypeA}}},
+		{"rewrite stop type AAAA A", Duties{Types: []uint16{dns.TypeAAAA}}},
+		{"hosts {\nfallthrough\n}", Duties{Hosts: true}},
+		{"template ANY AAAA {\nrcode NOERROR\n}", Duties{Templates: []Template{{Type: dns.TypeAAAA, Zones: []string{"."}, Empty: true}}}},
+		{"template IN TXT web.svc.Cluster.local 10.96.0.0/16", Duties{Templates: []Template{
+			{Type: dns.TypeTXT, Zones: []string{"web.svc.cluster.local.", "96.10.in-addr.arpa."}, Empty: true},
+		}}},
+		{"template IN TXT example.org", Duties{}},
+		{"template CH TXT .", Duties{}},
+		{"template ANY AAAA . {\nrcode NOERROR\nrcode NXDOMAIN\nfallthrough\nupstream\n}", template(dns.RcodeNameError, true)},
+		{"template ANY AAAA . {\nrcode REFUSED\n}", template(0, false)}, // an error, for log
+		{"template ANY AAAA . {\nrcode SERVFAIL\n}", template(0, false)},
+		{"template ANY AAAA . {\nmatch .*\n}", template(0, false)},
+		{"template ANY AAAA . {\nanswer \"{{ .Name }} 1 IN AAAA ::1\"\n}", template(0, false)},
+		{"template ANY AAAA . {\nauthority \". 1 IN SOA . . 1 1 1 1 1\"\n}", template(0, false)},
+		{"template ANY AAAA . {\nederror 21\n}", template(0, false)},
+		{"template ANY AAAA . {\nexpr true\n}", template(0, false)},
+		{"log {\nclass error\n}\ntemplate ANY AAAA . {\nrcode NXDOMAIN\n}", template(dns.RcodeNameError, false)},
+		{"log {\nclass error\n}\ntemplate ANY AAAA .", template(0, true)},
+		{"rewrite type any HINFO", Duties{Types: []uint16{dns.TypeANY}}},
 	} {
-		v := judged(t, stock(row.lines)+"example.org {\nprometheus\n}", "53", nil)
-		want := []laneRoute{
-			{}, {zone: "example.org.", block: -1, why: "server block example.org has the zone example.org."}, {}, {},
-			{zone: ".", block: -1, why: fmt.Sprintf("kubernetes (Corefile:%d) does not have it", 3+strings.Count(row.lines, "\n"))},
+		v := judged(t, stock(row.lines)+"example.org {\nprometheus\n}", "53")
+		want := []Route{
+			{}, {Zone: "example.org.", Block: Chain, Why: "server block example.org has the zone example.org."}, {}, {},
+			{Zone: ".", Block: Chain, Why: fmt.Sprintf("kubernetes (Corefile:%d) does not have it", 3+strings.Count(row.lines, "\n"))},
 		}
 		for i, zone := range map[int]string{0: "cluster.local.", 2: "in-addr.arpa.", 3: "ip6.arpa."} {
-			want[i] = row.want
-			want[i].zone = zone
+			want[i] = Route{Zone: zone, Duties: row.want}
 		}
-		if got, want := fmt.Sprintf("%+v", v.routes), fmt.Sprintf("%+v", want); got != want {
+		if got, want := fmt.Sprintf("%+v", v.Routes), fmt.Sprintf("%+v", want); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s", row.lines, got, want)
 		}
 	}
@@ -183,8 +177,8 @@ func TestLaneWishes(t *testing.T) {
 
 // The documentation's table is the one that judges, and every stock plugin that
 // is asked before ours has a rule.
-func TestLaneRules(t *testing.T) {
-	page, err := os.ReadFile("../docs/fastlane.md")
+func TestRules(t *testing.T) {
+	page, err := os.ReadFile("../../docs/fastlane.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +197,7 @@ func TestLaneRules(t *testing.T) {
 			rows[name] = cells[1] + " | " + cells[2]
 		}
 	}
-	for name, rule := range laneRules {
+	for name, rule := range rules {
 		if want := rule.verdict + " | " + rule.why + " |"; rows[name] != want {
 			t.Errorf("%s in docs/fastlane.md:\ngot  %s\nwant %s", name, rows[name], want)
 		}
@@ -216,10 +210,10 @@ func TestLaneRules(t *testing.T) {
 		t.Errorf("docs/fastlane.md has %s, which has no rule", name)
 	}
 	for _, name := range dnsserver.Directives {
-		if name == directive || name == "kubernetes" {
+		if name == "clusterdns" || name == "kubernetes" {
 			break
 		}
-		if _, ok := laneRules[name]; !ok {
+		if _, ok := rules[name]; !ok {
 			t.Errorf("%s is asked before ours and has no rule", name)
 		}
 	}

@@ -1,66 +1,67 @@
-package clusterdns
+package eligible
 
 import (
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/coredns/coredns/plugin/pkg/fall"
 	"github.com/miekg/dns"
 )
 
-// laneRule says what a plugin means for the fast lane. docs/fastlane.md has the
+// rule says what a plugin means for the fast lane. docs/fastlane.md has the
 // same table.
-type laneRule struct {
+type rule struct {
 	verdict string // for the documentation
 	why     string // a sentence of which the plugin is the subject
-	scope   laneScope
-	// judge, of a plugin asked before ours, says what j.stanza takes from the
+	scope   scope
+	// judge, of a plugin asked before ours, says what j.use takes from the
 	// lane or asks of it. Nil is: nothing.
-	judge func(j *laneJudge)
+	judge func(j *judge)
 	// closes, of one with a wider scope, reports whether s is such that the lane
 	// must stay closed. Nil is: always.
-	closes func(s laneStanza) bool
+	closes func(u use) bool
 }
 
-// laneScope says where a plugin concerns the lane.
-type laneScope int
+// scope says where a plugin concerns the lane.
+type scope int
 
 const (
-	scopeBefore   laneScope = iota // asked before ours, in the same server block
-	scopeBlock                     // in the same server block, wherever it is asked
-	scopeListener                  // in any server block on the listener's port
-	scopeServer                    // in any server block
+	scopeBefore   scope = iota // asked before ours, in the same server block
+	scopeBlock                 // in the same server block, wherever it is asked
+	scopeListener              // in any server block on the listener's port
+	scopeServer                // in any server block
 )
 
 const (
-	laneOpen   = "open"
-	laneClosed = "closed"
+	verdictOpen   = "open"
+	verdictClosed = "closed"
 )
 
 // closed returns the rule of a plugin that leaves nothing to the lane.
-func closed(why string) laneRule {
-	return laneRule{verdict: laneClosed, why: why, judge: func(j *laneJudge) { j.takeAll(why) }}
+func closed(why string) rule {
+	return rule{verdict: verdictClosed, why: why, judge: func(j *judge) { j.takeAll(why) }}
 }
 
 // open returns the rule of a plugin that the lane can do without.
-func open(why string) laneRule { return laneRule{verdict: laneOpen, why: why} }
+func open(why string) rule { return rule{verdict: verdictOpen, why: why} }
 
 // inZones returns the rule of a plugin that does so, to names in the zones that
 // are its arguments.
-func inZones(why string) laneRule {
-	return laneRule{verdict: "its zones are the chain's", why: why, judge: func(j *laneJudge) {
-		for _, zone := range j.origins(j.stanza.args) {
+func inZones(why string) rule {
+	return rule{verdict: "its zones are the chain's", why: why, judge: func(j *judge) {
+		for _, zone := range j.origins(j.use.args) {
 			j.take(zone, why)
 		}
 	}}
 }
 
-// laneRules has every stock plugin that is asked before ours, or concerns the
+// rules has every stock plugin that is asked before ours, or concerns the
 // lane wherever it stands.
-var laneRules map[string]laneRule
+var rules map[string]rule
 
 func init() { // judge functions refer to the table
-	laneRules = map[string]laneRule{
+	rules = map[string]rule{
 		"root":        open("names a folder"),
 		"metadata":    open("tells other plugins of the query, which are judged themselves"),
 		"geoip":       open("tells other plugins of the client, which are judged themselves"),
@@ -84,8 +85,8 @@ func init() { // judge functions refer to the table
 		"transfer":    open("answers AXFR and IXFR, which are the chain's"),
 		"cache":       open("keeps answers for a while, which the index has fresher; so whatever its options"),
 
-		"prometheus": {verdict: "open, and the lane counts too", why: "counts queries", judge: func(j *laneJudge) {
-			j.wishes.prometheus = true
+		"prometheus": {verdict: "open, and the lane counts too", why: "counts queries", judge: func(j *judge) {
+			j.duties.Prometheus = true
 		}},
 		"bufsize": {verdict: "open, and the lane has the same limit", why: "limits the EDNS size of queries", judge: judgeBufsize},
 		"loadbalance": {
@@ -97,12 +98,13 @@ func init() { // judge functions refer to the table
 			why:     "logs queries", judge: judgeLog,
 		},
 		"hosts": {
-			verdict: "names in its zones that are in the file, or do not fall through, and PTR of addresses in the file, are the chain's",
+			verdict: "it is asked: the names that it has, those in its zones that do not fall through, and PTR of addresses that it has are the chain's",
 			why:     "answers names of its file", judge: judgeHosts,
 		},
 		"template": {
-			verdict: "for type ANY, its zones are the chain's; for another type, questions of that type are if a zone is ours",
-			why:     "may answer in-cluster names", judge: judgeTemplate,
+			verdict: "for type ANY, its zones are the chain's; for another type the lane gives the answer if that is `NOERROR` or `NXDOMAIN` " +
+				"without records or conditions, and otherwise questions of the type in its zones are the chain's",
+			why: "may answer in-cluster names", judge: judgeTemplate,
 		},
 		"rewrite": {
 			verdict: "`name`, `ttl` and `rcode`: `exact` names are the chain's, and zones with names that a `suffix` fits; " +
@@ -117,9 +119,9 @@ func init() { // judge functions refer to the table
 		"siit":         {verdict: "A is the chain's", why: "makes A records of AAAA records", judge: takesType(dns.TypeA)},
 		"k8s_external": inZones("answers for external zones"),
 		"dnssec":       inZones("signs answers"),
-		"autopath": {verdict: "its zones are the chain's", why: "completes names by the client's search path", judge: func(j *laneJudge) {
-			for _, zone := range j.origins(j.stanza.args[:max(0, len(j.stanza.args)-1)]) { // the last is the search path
-				j.take(zone, laneRules["autopath"].why)
+		"autopath": {verdict: "its zones are the chain's", why: "completes names by the client's search path", judge: func(j *judge) {
+			for _, zone := range j.origins(j.use.args[:max(0, len(j.use.args)-1)]) { // the last is the search path
+				j.take(zone, rules["autopath"].why)
 			}
 		}},
 
@@ -135,9 +137,9 @@ func init() { // judge functions refer to the table
 		"view": {
 			verdict: "closed, also for a zone that another block has too; other zones of its block are the chain's",
 			why:     "decides by more than the name which server block answers", scope: scopeBlock,
-			judge: func(j *laneJudge) { j.takeAll(laneRules["view"].why) },
+			judge: func(j *judge) { j.takeAll(rules["view"].why) },
 		},
-		"shed":      {verdict: "closed, from any block on the port", why: "sends the listener's answers itself", scope: scopeListener},
+		"shed":      open("sends what the chain answers itself, also for the lane; and the lane's own answers wait for nobody"),
 		"tsig":      {verdict: "closed, from any block on the port", why: "signs what the listener sends", scope: scopeListener},
 		"dynupdate": {verdict: "closed, from any block on the port", why: "takes other messages than queries", scope: scopeListener},
 		"proxyproto": {
@@ -147,53 +149,54 @@ func init() { // judge functions refer to the table
 		"tls": {
 			verdict: "with ACME, which is without a certificate, closed from any block; otherwise open",
 			why:     "answers ACME challenges in every server block", scope: scopeServer,
-			closes: func(s laneStanza) bool { return len(s.args) == 0 },
+			closes: func(u use) bool { return len(u.args) == 0 },
 		},
 	}
 }
 
-func takesType(qtype uint16) func(*laneJudge) {
-	return func(j *laneJudge) { j.takeType(qtype) }
+func takesType(qtype uint16) func(*judge) {
+	return func(j *judge) { j.takeType(qtype) }
 }
 
 // defaultBufsize is the limit of the plugin bufsize without an argument.
 const defaultBufsize = 1232
 
-func judgeBufsize(j *laneJudge) {
+func judgeBufsize(j *judge) {
 	size := defaultBufsize
-	if len(j.stanza.args) > 0 {
+	if len(j.use.args) > 0 {
 		var err error
-		if size, err = strconv.Atoi(j.stanza.args[0]); err != nil || size < dns.MinMsgSize || size > dns.MaxMsgSize {
+		if size, err = strconv.Atoi(j.use.args[0]); err != nil || size < dns.MinMsgSize || size > dns.MaxMsgSize {
 			j.takeAll("cannot be judged")
 			return
 		}
 	}
-	if j.wishes.bufsize == 0 { // later stanzas are not read
-		j.wishes.bufsize = uint16(size)
+	if j.duties.Bufsize == 0 { // later stanzas are not read
+		j.duties.Bufsize = uint16(size)
 	}
 }
 
-func judgeLoadbalance(j *laneJudge) {
-	s := j.stanza
+func judgeLoadbalance(j *judge) {
+	s := j.use
 	if len(s.lines) > 0 || len(s.args) > 0 && !slices.Equal(s.args, []string{"round_robin"}) {
-		j.takeAll(laneRules["loadbalance"].why)
+		j.takeAll(rules["loadbalance"].why)
 	}
-	j.wishes.rotate = true
+	j.duties.Rotate = true
 }
 
-// judgeLog: no answer of the lane is of the class error, since CoreDNS counts
+// judgeLog: no answer from the index is of the class error, since CoreDNS counts
 // NXDOMAIN and NODATA as denial, and failures are the chain's.
-func judgeLog(j *laneJudge) {
+func judgeLog(j *judge) {
 	logged := 0
-	for _, line := range j.stanza.lines {
+	for _, line := range j.use.lines {
 		if line[0] == "class" && len(line) > 1 && !slices.ContainsFunc(line[1:], func(class string) bool { return class != "error" }) {
 			logged++
 		}
 	}
-	if logged > 0 && logged == len(j.stanza.lines) {
+	if logged > 0 && logged == len(j.use.lines) {
+		j.logsErrors = true
 		return
 	}
-	scopes := j.stanza.args
+	scopes := j.use.args
 	if n := len(scopes); n > 1 && strings.Contains(scopes[n-1], "{") {
 		scopes = scopes[:n-1] // the format
 	}
@@ -201,14 +204,14 @@ func judgeLog(j *laneJudge) {
 		scopes = []string{"."}
 	}
 	for _, scope := range scopes {
-		j.take(dns.Fqdn(scope), laneRules["log"].why)
+		j.take(dns.Fqdn(scope), rules["log"].why)
 	}
 }
 
 // judgeTemplate does not look into regular expressions.
-func judgeTemplate(j *laneJudge) {
-	why := laneRules["template"].why
-	args := j.stanza.args
+func judgeTemplate(j *judge) {
+	why := rules["template"].why
+	args := j.use.args
 	if len(args) < 2 {
 		j.takeAll("cannot be judged")
 		return
@@ -226,13 +229,56 @@ func judgeTemplate(j *laneJudge) {
 			j.take(zone, why)
 		}
 	case j.meets(zones):
-		j.takeType(qtype)
+		t := Template{Type: qtype}
+		for _, zone := range zones {
+			t.Zones = append(t.Zones, normal(zone))
+		}
+		t.Rcode, t.Empty = emptyTemplate(j.use.lines)
+		j.duties.Templates = append(j.duties.Templates, t)
 	}
 }
 
-func judgeLocal(j *laneJudge) {
-	why := laneRules["local"].why
-	if len(j.stanza.lines) == 0 || !slices.Equal(j.stanza.lines[len(j.stanza.lines)-1], []string{"localhost_prefix", "off"}) {
+// emptyTemplate returns the response code of a template that answers every name
+// with nothing else. Other codes than these two are errors, which the plugin log
+// may have to log.
+func emptyTemplate(lines [][]string) (rcode uint8, ok bool) {
+	for _, line := range lines {
+		switch line[0] {
+		case "rcode":
+			if len(line) != 2 || line[1] != "NOERROR" && line[1] != "NXDOMAIN" {
+				return 0, false
+			}
+			rcode = uint8(dns.StringToRcode[line[1]])
+		case "fallthrough", "upstream": // of what it does not match
+		default:
+			return 0, false
+		}
+	}
+	return rcode, true
+}
+
+// judgeHosts leaves to the running plugin which names are in its file. Where
+// none falls through the lane would ask it in vain.
+func judgeHosts(j *judge) {
+	j.duties.Hosts = true
+	var through fall.F
+	for _, line := range j.use.lines {
+		if line[0] == "fallthrough" {
+			through.SetZonesFromArgs(line[1:])
+		}
+	}
+	for _, origin := range j.origins(j.use.args[min(1, len(j.use.args)):]) { // the first is the file
+		for _, ours := range j.zones {
+			if both, ok := meet(origin, ours); ok && !through.Through(both) {
+				j.take(both, "does not fall through")
+			}
+		}
+	}
+}
+
+func judgeLocal(j *judge) {
+	why := rules["local"].why
+	if len(j.use.lines) == 0 || !slices.Equal(j.use.lines[len(j.use.lines)-1], []string{"localhost_prefix", "off"}) {
 		j.takeAll(why)
 		return
 	}
@@ -242,12 +288,12 @@ func judgeLocal(j *laneJudge) {
 }
 
 // judgeRewrite reads a rule as CoreDNS's rewriteParse and newRule do.
-func judgeRewrite(j *laneJudge) {
-	why := laneRules["rewrite"].why
-	args := j.stanza.args
+func judgeRewrite(j *judge) {
+	why := rules["rewrite"].why
+	args := j.use.args
 	if len(args) < 2 {
 		args = slices.Clone(args)
-		for _, line := range j.stanza.lines {
+		for _, line := range j.use.lines {
 			args = append(args, line...)
 		}
 	}

@@ -1,72 +1,64 @@
-package clusterdns
+package eligible
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 )
 
-// judged returns the verdict on a Corefile for a listener at port. files are
-// what hosts files hold, by their path.
-func judged(t testing.TB, corefile, port string, files map[string]string) laneVerdict {
+// judged returns the verdict on a Corefile for a listener at port.
+func judged(t testing.TB, corefile, port string) Verdict {
 	t.Helper()
-	blocks, err := caddyfile.Parse("Corefile", strings.NewReader(corefile), caddy.ValidDirectives("dns"))
+	blocks, err := caddyfile.Parse("Corefile", strings.NewReader(corefile), dnsserver.Directives)
 	if err != nil {
 		t.Fatalf("%s\n%v", corefile, err)
 	}
-	return judgedBlocks(blocks, port, files)
+	return judgedBlocks(blocks, port)
 }
 
-func judgedBlocks(blocks []caddyfile.ServerBlock, port string, files map[string]string) laneVerdict {
-	in := laneInput{path: "Corefile", blocks: blocks, port: port, ours: map[int]*config{}}
-	in.readFile = func(path string) ([]byte, error) {
-		if content, ok := files[path]; ok {
-			return []byte(content), nil
-		}
-		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
-	}
+// As cmd/clusterdns has it.
+func init() {
+	at := slices.Index(dnsserver.Directives, "kubernetes")
+	dnsserver.Directives = slices.Insert(slices.Clone(dnsserver.Directives), at, "clusterdns")
+}
+
+func judgedBlocks(blocks []caddyfile.ServerBlock, port string) Verdict {
+	in := Input{Path: "Corefile", Blocks: blocks, Port: port, Ours: map[int]Stanza{}}
 	for i, b := range blocks {
-		keys, err := blockZones(b.Keys, "")
+		keys, err := Zones(b.Keys)
 		if err != nil {
 			continue
 		}
 		for _, word := range []string{"clusterdns", "kubernetes"} {
-			if tokens := b.Tokens[word]; tokens != nil {
-				cfg, err := parse(&caddy.Controller{
-					Dispenser:       caddyfile.NewDispenserTokens("Corefile", tokens),
-					ServerBlockKeys: keys, ServerBlockIndex: i,
-				})
-				if err == nil {
-					in.ours[i] = cfg
+			for _, u := range in.uses(word, b.Tokens[word]) {
+				in.Ours[i] = Stanza{
+					Word: word, Where: u.where, Zones: plugin.OriginsFromArgsOrServerBlock(u.args, keys),
+					Off: slices.ContainsFunc(u.lines, func(line []string) bool { return slices.Equal(line, []string{"fastlane", "off"}) }),
 				}
 			}
 		}
 	}
-	return in.judge()
+	return Judge(in)
 }
 
 // who says how the verdict has names answered: each name with ! in front if it
 // is the chain's.
-func (v laneVerdict) who(names string) string {
-	routes := map[string]laneRoute{}
-	for _, r := range v.routes {
-		routes[r.zone] = r
+func (v Verdict) who(names string) string {
+	routes := map[string]Route{}
+	for _, r := range v.Routes {
+		routes[r.Zone] = r
 	}
 	var out []string
 	for name := range strings.FieldsSeq(names) {
 		name = strings.TrimPrefix(name, "!")
-		if longest(routes, dns.Fqdn(name)).block < 0 {
+		if longest(routes, dns.Fqdn(name)).Block == Chain {
 			name = "!" + name
 		}
 		out = append(out, name)
@@ -80,7 +72,7 @@ func stock(lines string) string {
 }
 
 // Whole Corefiles: which block has a name, at which port.
-func TestLaneBlocks(t *testing.T) {
+func TestBlocks(t *testing.T) {
 	const names = "cluster.local web.default.svc.cluster.local"
 	for _, row := range []struct{ corefile, port, names, reason string }{
 		{"cluster.local {\nkubernetes\n}\n. {\nforward . 192.0.2.1\n}", "53", names + " !example.org", ""},
@@ -94,7 +86,7 @@ func TestLaneBlocks(t *testing.T) {
 		{". {\nclusterdns cluster.local\n}\ncluster.local:54 {\nforward . 192.0.2.1\n}", "53", names, ""},
 		{". {\nclusterdns cluster.local\n}\ncluster.local {\n}", "53", "", "server block cluster.local has the zone cluster.local."},
 		{". {\nlog\nclusterdns cluster.local\n}\nsvc.cluster.local {\nclusterdns cluster.local\n}", "53", "!cluster.local web.default.svc.cluster.local", ""},
-		{". {\nhosts {\n192.0.2.1 a.svc.cluster.local svc.cluster.local a.cluster.local\nfallthrough\n}\nclusterdns cluster.local\n}\nsvc.cluster.local {\nclusterdns cluster.local\n}",
+		{". {\ntemplate ANY ANY a.svc.cluster.local svc.cluster.local a.cluster.local\nclusterdns cluster.local\n}\nsvc.cluster.local {\nclusterdns cluster.local\n}",
 			"53", "!a.cluster.local a.svc.cluster.local svc.cluster.local", ""},
 
 		// Networks: a zone for each that they have at their boundary.
@@ -115,8 +107,9 @@ func TestLaneBlocks(t *testing.T) {
 		{". {\nbind 192.0.2.1\nclusterdns cluster.local\n}\nsvc.cluster.local {\nbind 192.0.2.2\n}", "53", "cluster.local !a.svc.cluster.local", ""},
 
 		// What any block can do to a listener, or to all.
-		{". {\nclusterdns cluster.local\n}\nexample.org {\nbind 192.0.2.2\nshed\n}", "53", "", "shed (Corefile:6) sends the listener's answers itself"},
-		{". {\nclusterdns cluster.local\n}\nexample.org:54 {\nshed\n}", "53", names, ""},
+		{". {\nclusterdns cluster.local\n}\nexample.org {\nbind 192.0.2.2\nshed\n}", "53", names, ""},
+		{". {\nclusterdns cluster.local\n}\nexample.org {\nproxyproto\n}", "53", "", "proxyproto (Corefile:5) takes the client's address from the packet"},
+		{". {\nclusterdns cluster.local\n}\nexample.org:54 {\nproxyproto\n}", "53", names, ""},
 		{". {\nclusterdns cluster.local\n}\nexample.org:54 {\nlog\nacl\n}", "53", names, ""},
 		{". {\nclusterdns cluster.local\n}\nexample.org {\nlog\nacl\n}", "53", names, ""},
 		{". {\nclusterdns cluster.local\n}\ntls://example.org {\ntls\n}", "53", "", "tls (Corefile:5) answers ACME challenges in every server block"},
@@ -127,9 +120,9 @@ func TestLaneBlocks(t *testing.T) {
 		{". {\nclusterdns cluster.local {\nfastlane off\n}\n}\nother.local {\nclusterdns\n}", "53", "!cluster.local a.other.local", ""},
 		{"cluster.local: {\nclusterdns\n}", "53", "", "server block cluster.local:: expecting data after last colon: \"cluster.local:\""},
 	} {
-		v := judged(t, row.corefile, row.port, map[string]string{"/etc/hosts": ""})
-		if v.reason != row.reason {
-			t.Errorf("%s\nreason %q, want %q", row.corefile, v.reason, row.reason)
+		v := judged(t, row.corefile, row.port)
+		if v.Reason != row.reason {
+			t.Errorf("%s\nreason %q, want %q", row.corefile, v.Reason, row.reason)
 		}
 		if got := v.who(row.names); got != row.names {
 			t.Errorf("%s\ngot  %s\nwant %s", row.corefile, got, row.names)
@@ -137,37 +130,23 @@ func TestLaneBlocks(t *testing.T) {
 	}
 }
 
-// Files are named whether or not the lane is open, so that a change is noticed.
-func TestLaneFiles(t *testing.T) {
-	for _, row := range []struct{ lines, want string }{
-		{"", ""},
-		{"hosts {\nfallthrough\n}", "/etc/hosts"},
-		{"hosts /gone {\nfallthrough\n}", "/gone"},
-		{"root /q\nroot /r\nhosts f {\nfallthrough\n}\nlog", "/r/f"},
-	} {
-		if got := strings.Join(judged(t, stock(row.lines), "53", nil).files, " "); got != row.want {
-			t.Errorf("%s: got %q, want %q", row.lines, got, row.want)
-		}
-	}
-}
-
 // A directive that nobody has judged closes the lane, unless it is asked after us.
-func TestLaneUnknown(t *testing.T) {
+func TestUnknown(t *testing.T) {
 	old := dnsserver.Directives
 	t.Cleanup(func() { dnsserver.Directives = old })
 	dnsserver.Directives = append([]string{"blocker"}, append(slices.Clone(old), "tail")...)
-	if v := judged(t, stock("tail"), "53", nil); v.reason != "" {
-		t.Errorf("a plugin after ours: %s", v.reason)
+	if v := judged(t, stock("tail"), "53"); v.Reason != "" {
+		t.Errorf("a plugin after ours: %s", v.Reason)
 	}
-	v := judged(t, stock("blocker x"), "53", nil)
-	if want := "blocker (Corefile:2) is not known to leave in-cluster names alone"; v.reason != want {
-		t.Errorf("got %q, want %q", v.reason, want)
+	v := judged(t, stock("blocker x"), "53")
+	if want := "blocker (Corefile:2) is not known to leave in-cluster names alone"; v.Reason != want {
+		t.Errorf("got %q, want %q", v.Reason, want)
 	}
 }
 
 // An import is read as CoreDNS reads it, and named by its own file.
-func TestLaneImports(t *testing.T) {
-	dir, err := filepath.Abs("../corefile-examples/k3s")
+func TestImports(t *testing.T) {
+	dir, err := filepath.Abs("../../corefile-examples/k3s")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,14 +155,14 @@ func TestLaneImports(t *testing.T) {
 		t.Fatal(err)
 	}
 	mounted := strings.ReplaceAll(string(corefile), "/etc/coredns/", dir+"/")
-	v := judged(t, mounted, "53", map[string]string{filepath.Join(dir, "NodeHosts"): "172.18.0.3 node\n"})
-	if want := "log (" + filepath.Join(dir, "custom/log.override") + ":2) logs queries"; v.reason != want {
-		t.Errorf("got %q, want %q", v.reason, want)
+	v := judged(t, mounted, "53")
+	if want := "log (" + filepath.Join(dir, "custom/log.override") + ":2) logs queries"; v.Reason != want {
+		t.Errorf("got %q, want %q", v.Reason, want)
 	}
 }
 
-// FuzzLane: whatever parses has a verdict, and it is well-formed.
-func FuzzLane(f *testing.F) {
+// FuzzJudge: whatever parses has a verdict, and it is well-formed.
+func FuzzJudge(f *testing.F) {
 	f.Add(stock("errors\nlog {\nclass error\n}\nhosts h example.org {\n192.0.2.1 a.cluster.local *.b.cluster.local\nreload 1s\nfallthrough\n}"))
 	f.Add(stock("rewrite stop {\nname suffix a b answer auto\n}\nrewrite type A AAAA\ntemplate IN A x {\nmatch y\n}\nlocal {\nlocalhost_prefix off\n}"))
 	f.Add(stock("autopath\nbufsize 4096\nbufsize 65536\ntsig {\nrequire\n}\nview\nloadbalance\ndnssec 10.0.0.0/17\nroot"))
@@ -193,45 +172,45 @@ func FuzzLane(f *testing.F) {
 		if strings.Contains(corefile, "import") {
 			t.Skip("reads files")
 		}
-		blocks, err := caddyfile.Parse("Corefile", strings.NewReader(corefile), caddy.ValidDirectives("dns"))
+		blocks, err := caddyfile.Parse("Corefile", strings.NewReader(corefile), dnsserver.Directives)
 		if err != nil {
 			t.Skip(err)
 		}
-		v := judgedBlocks(blocks, "53", map[string]string{"/etc/hosts": corefile, "h": corefile})
-		if (len(v.routes) == 0) != (v.reason != "") {
-			t.Errorf("%d routes, reason %q", len(v.routes), v.reason)
+		v := judgedBlocks(blocks, "53")
+		if (len(v.Routes) == 0) != (v.Reason != "") {
+			t.Errorf("%d routes, reason %q", len(v.Routes), v.Reason)
 		}
 		seen, open := map[string]bool{}, 0
-		for i, r := range v.routes {
+		for i, r := range v.Routes {
 			switch {
-			case seen[r.zone]:
-				t.Errorf("the zone %s twice", r.zone)
-			case r.zone != strings.ToLower(dns.Fqdn(r.zone)):
-				t.Errorf("the zone %q is not as promised", r.zone)
-			case i > 0 && dns.CountLabel(r.zone) > dns.CountLabel(v.routes[i-1].zone):
-				t.Errorf("the zone %s behind %s", r.zone, v.routes[i-1].zone)
-			case r.block < 0 && r.why == "":
-				t.Errorf("the zone %s is the chain's, and nobody says why", r.zone)
-			case r.block >= 0 && blocks[r.block].Tokens["clusterdns"] == nil && blocks[r.block].Tokens["kubernetes"] == nil:
-				t.Errorf("the zone %s is that of block %d", r.zone, r.block)
-			case r.block >= 0:
+			case seen[r.Zone]:
+				t.Errorf("the zone %s twice", r.Zone)
+			case r.Zone != strings.ToLower(dns.Fqdn(r.Zone)):
+				t.Errorf("the zone %q is not as promised", r.Zone)
+			case i > 0 && dns.CountLabel(r.Zone) > dns.CountLabel(v.Routes[i-1].Zone):
+				t.Errorf("the zone %s behind %s", r.Zone, v.Routes[i-1].Zone)
+			case r.Block == Chain && r.Why == "":
+				t.Errorf("the zone %s is the chain's, and nobody says why", r.Zone)
+			case r.Block != Chain && blocks[r.Block].Tokens["clusterdns"] == nil && blocks[r.Block].Tokens["kubernetes"] == nil:
+				t.Errorf("the zone %s is that of block %d", r.Zone, r.Block)
+			case r.Block != Chain:
 				open++
 			}
-			if _, err := dns.PackDomainName(r.zone, make([]byte, 256), 0, nil, false); err != nil {
-				t.Errorf("the zone %q: %v", r.zone, err)
+			if _, err := dns.PackDomainName(r.Zone, make([]byte, 256), 0, nil, false); err != nil {
+				t.Errorf("the zone %q: %v", r.Zone, err)
 			}
-			seen[r.zone] = true
+			seen[r.Zone] = true
 		}
-		if len(v.routes) > 0 && open == 0 {
+		if len(v.Routes) > 0 && open == 0 {
 			t.Error("open for nothing")
 		}
 	})
 }
 
-// TestLaneExamples has every Corefile in corefile-examples, with why its lane is
+// TestExamples has every Corefile in corefile-examples, with why its lane is
 // closed. Files of the container are those in the folder; of the folder custom
 // they are only imported where the Corefile's path says so.
-func TestLaneExamples(t *testing.T) {
+func TestExamples(t *testing.T) {
 	t.Setenv("POD_IP", "127.0.0.1")
 	type verdict struct {
 		reason string
@@ -252,9 +231,9 @@ func TestLaneExamples(t *testing.T) {
 		"kube-dns":             {},
 		"kubeadm":              {},
 		"quickstart":           {},
-		"ucloud-uk8s":          {types: "AAAA"}, // a template
+		"ucloud-uk8s":          {},
 	}
-	dirs, err := filepath.Glob("../corefile-examples/*/Corefile")
+	dirs, err := filepath.Glob("../../corefile-examples/*/Corefile")
 	if err != nil || len(dirs) == 0 {
 		t.Fatal(dirs, err)
 	}
@@ -271,16 +250,7 @@ func TestLaneExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files := map[string]string{"/etc/hosts": "127.0.0.1 localhost\n"}
-		for file, in := range map[string]string{"/etc/coredns/NodeHosts": "NodeHosts", "/rootfs/etc/hosts": "rootfs/etc/hosts"} {
-			switch content, err := os.ReadFile(filepath.Join(dir, in)); {
-			case err == nil:
-				files[file] = string(content)
-			case !errors.Is(err, fs.ErrNotExist):
-				t.Fatal(err)
-			}
-		}
-		blocks, err := caddyfile.Parse(path, strings.NewReader(string(content)), caddy.ValidDirectives("dns"))
+		blocks, err := caddyfile.Parse(path, strings.NewReader(string(content)), dnsserver.Directives)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,24 +258,24 @@ func TestLaneExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := judgedBlocks(blocks, port, files)
-		if v.reason != expected.reason {
-			t.Errorf("%s: reason %q, want %q", path, v.reason, expected.reason)
+		v := judgedBlocks(blocks, port)
+		if v.Reason != expected.reason {
+			t.Errorf("%s: reason %q, want %q", path, v.Reason, expected.reason)
 		}
-		if v.reason != "" {
+		if v.Reason != "" {
 			continue
 		}
 		const names = "web.default.svc.cluster.local 10.0.96.10.in-addr.arpa !example.com !abc.com"
 		if got := v.who(names); got != names {
 			t.Errorf("%s: got %s, want %s", path, got, names)
 		}
-		for _, r := range v.routes {
+		for _, r := range v.Routes {
 			var types []string
-			for _, qtype := range r.types {
+			for _, qtype := range r.Types {
 				types = append(types, dns.TypeToString[qtype])
 			}
-			if got := strings.Join(types, " "); r.block >= 0 && got != expected.types {
-				t.Errorf("%s: zone %s: the types %q are the chain's, want %q", path, r.zone, got, expected.types)
+			if got := strings.Join(types, " "); r.Block != Chain && got != expected.types {
+				t.Errorf("%s: zone %s: the types %q are the chain's, want %q", path, r.Zone, got, expected.types)
 			}
 		}
 	}

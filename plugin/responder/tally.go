@@ -1,4 +1,4 @@
-package clusterdns
+package responder
 
 import (
 	"slices"
@@ -104,7 +104,7 @@ func newCell(k cellKey) *cell {
 	return c
 }
 
-// typeLabel is what CoreDNS's metrics call a type of laneTypes.
+// typeLabel is what CoreDNS's metrics call a type of answered.
 func typeLabel(qtype uint16) string {
 	if qtype == dns.TypeNAPTR {
 		return "other"
@@ -112,7 +112,7 @@ func typeLabel(qtype uint16) string {
 	return dns.TypeToString[qtype]
 }
 
-func (t *tally) add(route *planRoute, q *dnswire.Query, rcode uint8, from fastlane.Client, query, reply int) {
+func (t *tally) add(route *route, q *dnswire.Query, rcode uint8, from fastlane.Client, query, reply int) {
 	k := cellKey{route.meter(q.Name), from.TCP, from.IPv6, q.DO, q.Type, rcode}
 	if t.last == nil || k != t.key {
 		c := t.cells[k]
@@ -134,7 +134,7 @@ func (t *tally) add(route *planRoute, q *dnswire.Query, rcode uint8, from fastla
 
 // meter returns the meter of the longest zone that name is at or below. The
 // last one is that of the root.
-func (r *planRoute) meter(name []byte) *meter {
+func (r *route) meter(name []byte) *meter {
 	for i := range r.meters[:len(r.meters)-1] {
 		if dnswire.IsSubdomain(name, r.meters[i].wire) {
 			return &r.meters[i]
