@@ -38,7 +38,7 @@ func twoWays(h *Handler, name string, qtype uint16, limit int) error {
 		return nil
 	}
 	m := message(r, q.Name, &a)
-	if got, want := a.Length(), m.Len(); got != want {
+	if got, want := a.Length(1<<30), m.Len(); got != want {
 		return fmt.Errorf("Length: %d octets, the message has %d", got, want)
 	}
 	var renderer zone.Renderer

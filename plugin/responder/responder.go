@@ -92,7 +92,7 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 		return nil, declineFallthrough
 	}
 	limit := route.limit(q, from)
-	if !a.Tight() && a.Length()+sizeOPT(q) > limit {
+	if !a.Tight() && a.Length(limit)+sizeOPT(q) > limit {
 		return nil, declinePacking
 	}
 	if route.rotate {

@@ -2,7 +2,6 @@ package zone
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 )
@@ -27,10 +26,25 @@ type Record struct {
 }
 
 // Walk calls yield for the records of the answer, section by section, until it
-// returns false, and reports whether it never did.
+// returns false, and reports whether it never did. Records with a name of more
+// than 255 octets are left out, and counted (Index.LeftOut).
 func (a *Answer) Walk(yield func(*Record) bool) bool {
+	a.leftOut = 0 // what a look for the first record left out
+	whole := a.walkAll(yield)
+	a.countLeftOut()
+	return whole
+}
+
+func (a *Answer) countLeftOut() {
+	if a.leftOut > 0 {
+		a.view.ix.leftOut.Add(uint64(a.leftOut))
+		a.leftOut = 0
+	}
+}
+
+func (a *Answer) walkAll(yield func(*Record) bool) bool {
 	r := a.record()
-	for i, s := range a.chain {
+	for i, s := range a.aliases {
 		r.Type, r.Target, r.TargetRef = dnswire.TypeCNAME, dnswire.Name{Origin: s.target}, i+1
 		if !yield(r) {
 			return false
@@ -50,11 +64,11 @@ func (a *Answer) Walk(yield func(*Record) bool) bool {
 }
 
 // Tight reports whether a Renderer makes the reply as short as compression can
-// (RFC 1035 §4.1.4). It does not look for names, or ends of names, that a CNAME
-// chain, several PTR or NS records, or SRV records of overlapping slices repeat.
+// (RFC 1035 §4.1.4). It does not look for names, or ends of names, that several
+// CNAME, PTR or NS records repeat, or SRV records of several clusters.
 func (a *Answer) Tight() bool {
 	switch {
-	case len(a.chain) > 0:
+	case len(a.aliases) > 0:
 		return false
 	case a.Outcome != Success:
 		return true
@@ -63,28 +77,19 @@ func (a *Answer) Tight() bool {
 	case a.has == hasNS:
 		return len(a.local) == 1
 	case a.has == hasSRV:
-		return !a.svc.overlap
+		return !a.svc.id.imported || a.ofClusterIP()
 	}
 	return true
 }
 
 // Length returns how many octets the reply has with every name in full and
-// without OPT.
-func (a *Answer) Length() int {
-	name := func(n *dnswire.Name) int {
-		size := len(n.Labels)
-		if len(n.Label) > 0 {
-			size += 1 + len(n.Label)
-		}
-		if n.At > 0 {
-			return size + dnswire.QuestionName + len(a.name) - n.At
-		}
-		return size + max(len(n.Origin), 1)
-	}
+// without OPT. If they are more than limit it returns some number above limit,
+// and looks at no more of the answer than that takes.
+func (a *Answer) Length(limit int) int {
 	const header, question, record = dnswire.QuestionName, 4, 10
 	size := header + len(a.name) + question
 	a.Walk(func(r *Record) bool {
-		owner := record + name(&r.Owner)
+		owner := record + a.nameLen(&r.Owner)
 		switch r.Type {
 		case dnswire.TypeA:
 			size += len(r.Packed) / 4 * (owner + 4)
@@ -93,15 +98,37 @@ func (a *Answer) Length() int {
 		case dnswire.TypeTXT:
 			size += owner + 1 + len(r.Text)
 		case dnswire.TypeSOA:
-			size += owner + name(&r.SOA.MName) + name(&r.SOA.RName) + 20
+			size += owner + a.nameLen(&r.SOA.MName) + a.nameLen(&r.SOA.RName) + 20
 		case dnswire.TypeSRV:
-			size += owner + 6 + name(&r.Target)
+			size += owner + 6 + a.nameLen(&r.Target)
 		default:
-			size += owner + name(&r.Target)
+			size += owner + a.nameLen(&r.Target)
 		}
-		return true
+		return size <= limit
 	})
 	return size
+}
+
+// nameLen returns the length of a name in full.
+func (a *Answer) nameLen(n *dnswire.Name) int {
+	size := len(n.Labels)
+	if len(n.Label) > 0 {
+		size += 1 + len(n.Label)
+	}
+	if n.At > 0 {
+		return size + dnswire.QuestionName + len(a.name) - n.At
+	}
+	return size + max(len(n.Origin), 1)
+}
+
+// fits reports whether a name is no longer than names can be. If not, the
+// record is to be left out, and is counted.
+func (a *Answer) fits(n *dnswire.Name) bool {
+	if a.nameLen(n) <= maxName {
+		return true
+	}
+	a.leftOut++
+	return false
 }
 
 // record returns the first record of a walk, with what is still to be filled in.
@@ -110,8 +137,8 @@ func (a *Answer) record() *Record {
 	return &a.rec
 }
 
-// zone is the origin as the question spells it.
-func (a *Answer) zone() int { return dnswire.QuestionName + a.zoneAt }
+// zone is where the origin stands in a reply, as the question spells it.
+func (a *Answer) zone() int { return dnswire.QuestionName + a.originAt }
 
 // maxSOATTL bounds the TTL of a cluster zone's SOA record, not of what it says of
 // negative answers; CoreDNS's limit.
@@ -167,105 +194,6 @@ func (a *Answer) walk(r *Record, yield func(*Record) bool) bool {
 		return a.walkClusterSRV(r, yield)
 	}
 	return a.walkSRV(r, yield)
-}
-
-// walkPod walks the record in a pod's name: its address, or the SRV record to
-// itself that CoreDNS makes of it.
-func (a *Answer) walkPod(r *Record, yield func(*Record) bool) bool {
-	packed := a.pack(a.addr)
-	if a.qtype != dnswire.TypeSRV {
-		r.Type, r.Packed = a.qtype, packed
-		return yield(r)
-	}
-	below := a.q.folded[a.zoneAt-len(podLabel)-len(a.namespace.Name)-1 : a.zoneAt] // <namespace>.pod
-	self := dnswire.Name{Label: dnswire.AppendLower(a.scratch[:0], a.label), Labels: below, At: a.zone()}
-	r.Type, r.Weight, r.Target = dnswire.TypeSRV, weight(a.total), self
-	if !yield(r) {
-		return false
-	}
-	*r = Record{Section: dnswire.Additional, Type: addrType(packed), TTL: r.TTL, Owner: self, Packed: packed}
-	return yield(r)
-}
-
-// walkPTR walks the names of the address a.addr: that of the service whose
-// ClusterIP it is, or those of all endpoints that have it.
-func (a *Answer) walkPTR(r *Record, yield func(*Record) bool) bool {
-	r.Type = dnswire.TypePTR
-	if a.svc != nil {
-		r.Target = dnswire.Name{Labels: a.svc.id.wire, Origin: a.view.primary}
-		return yield(r)
-	}
-	ids := a.snap.ownersOf(a.addr)
-	for i, id := range ids {
-		s := a.owned(id)
-		if s == nil || slices.Contains(ids[:i], id) {
-			continue
-		}
-		a.refs = slices.AppendSeq(a.refs[:0], s.at(a.addr))
-		for j, ref := range a.refs {
-			if slices.ContainsFunc(a.refs[:j], func(o endpointRef) bool {
-				return compareFold(s.nameAt(o), s.nameAt(ref)) == 0
-			}) {
-				continue
-			}
-			r.Target = dnswire.Name{Label: s.appendName(a.scratch[:0], ref), Labels: id.wire, Origin: a.view.primary}
-			if !yield(r) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// walkNS walks the zone's name servers and their addresses.
-func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
-	r.Type = dnswire.TypeNS
-	names := a.local
-	if a.view.opt.External != nil {
-		names = theOne[:] // whether or not it has an address
-	}
-	for i, l := range names {
-		if i > 0 && names[i-1].id == l.id && names[i-1].label == l.label {
-			continue
-		}
-		r.Target = a.localName(l)
-		if !yield(r) {
-			return false
-		}
-	}
-	for _, l := range a.local {
-		packed := a.pack(l.addr)
-		*r = Record{Section: dnswire.Additional, Type: addrType(packed), TTL: r.TTL, Owner: a.localName(l), Packed: packed}
-		if !yield(r) {
-			return false
-		}
-	}
-	return true
-}
-
-// theOne is external zones' name server.
-var theOne [1]localRecord
-
-func (a *Answer) localName(l localRecord) dnswire.Name {
-	if l.id == nil {
-		return dnswire.Name{Labels: a.view.nameServer, At: a.zone()}
-	}
-	return dnswire.Name{Label: append(a.scratch[:0], l.label...), Labels: l.id.wire, At: a.zone()}
-}
-
-// walkLocal walks the addresses of the name server.
-func (a *Answer) walkLocal(r *Record, yield func(*Record) bool) bool {
-	r.Type = a.qtype
-	for i, l := range a.local {
-		if typeOf(l.addr) != a.qtype || i > 0 && a.local[i-1].addr == l.addr {
-			continue
-		}
-		r.Packed = a.pack(l.addr)
-		if !yield(r) {
-			return false
-		}
-	}
-	return true
 }
 
 // pack returns addr as a record has it, in memory of a's that the next call

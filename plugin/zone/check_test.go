@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // check walks all that w holds and has published and returns what is not as it
@@ -163,7 +164,7 @@ func checkJoined(w *Writer, s *snapshot, imported bool) (attached int, err error
 			return 0, fmt.Errorf("service %v: wire %q", k, st.id.wire)
 		case found.obj != st.obj || st.obj == nil && len(st.slices) == 0:
 			return 0, fmt.Errorf("service %v: object %p published, %p held", k, found.obj, st.obj)
-		case !found.sameRecords(compileService(st.id, st.obj, st.slices)):
+		case !found.sameRecords(compileService(st.id, st.obj, st.slices, nil)):
 			return 0, fmt.Errorf("service %v is stale", k)
 		}
 		if err := checkCompiled(st.compiled); err != nil {
@@ -227,43 +228,21 @@ func checkCompiled(s *service) error {
 			}
 		}
 	}
-	if s.obj == nil {
-		if s.v4 != nil || s.v6 != nil || s.names != nil || s.overlap {
-			return errors.New("compiled without endpoints to answer")
-		}
-		return nil
-	}
 	var addrs []netip.Addr
-	var named []endpointRef
-	names, labels := map[string]int{}, map[string]netip.Addr{}
-	overlap := false
 	for _, e := range s.scan() {
-		if got := s.nameAt(e.ref); got != e.Name || s.zoneAt(e.ref) != e.Zone || !bytes.Equal(s.addrAt(e.ref), e.Addr.AsSlice()) {
+		if got := s.nameAt(e.ref); got != e.Name || s.topologyOf(e.ref) != e.Zone || !bytes.Equal(s.addrAt(e.ref), e.Addr.AsSlice()) {
 			return fmt.Errorf("endpoint %v is %s %x", e, got, s.addrAt(e.ref))
 		}
-		overlap = overlap || slices.Contains(addrs, e.Addr)
-		if old, ok := labels[e.label()]; ok && old != e.Addr {
-			overlap = true
-		}
-		labels[e.label()] = e.Addr
 		addrs = append(addrs, e.Addr)
-		if e.Name != "" {
-			named = append(named, e.ref)
-			names[e.label()]++
+	}
+	if err := checkOrder(s); err != nil {
+		return err
+	}
+	if s.obj == nil {
+		if s.v4 != nil || s.v6 != nil {
+			return errors.New("addresses of a service that is not known")
 		}
-	}
-	if s.overlap != overlap {
-		return fmt.Errorf("overlap is %v", s.overlap)
-	}
-	if len(s.names) != len(named) || !slices.IsSortedFunc(s.names, func(a, b endpointRef) int {
-		return compareFold(s.nameAt(a), s.nameAt(b))
-	}) {
-		return fmt.Errorf("names are %v, not sorted or not just %v", s.names, named)
-	}
-	for _, ref := range named {
-		if !slices.Contains(s.names, ref) || len(s.named([]byte(s.nameAt(ref)))) != names[string(bytes.ToLower([]byte(s.nameAt(ref))))] {
-			return fmt.Errorf("name %s is not found", s.nameAt(ref))
-		}
+		return nil
 	}
 	switch s.obj.Kind {
 	case ClusterIP:
@@ -288,6 +267,77 @@ func checkCompiled(s *service) error {
 	return nil
 }
 
+// checkOrder checks that both orders have every endpoint once, that they are
+// what they say, and that they find every address and every label.
+func checkOrder(s *service) error {
+	all := s.scan()
+	n4, pairs := 0, 0
+	byAddr, byLabel := map[netip.Addr]int{}, map[string]int{}
+	of := map[endpointRef]located{}
+	target := func(e located) string {
+		if s.id.imported {
+			return e.label() + " " + strings.ToLower(s.clusterOf(e.ref.set))
+		}
+		return e.label()
+	}
+	for _, e := range all {
+		if e.Addr.Is4() {
+			n4++
+		}
+		_, _, slice := s.set(e.ref.set)
+		pairs += max(1, len(slice.Ports))
+		byAddr[e.Addr]++
+		byLabel[target(e)]++
+		of[e.ref] = e
+	}
+	if s.n != len(all) || s.n4 != n4 || s.pairs != pairs {
+		return fmt.Errorf("%d endpoints, %d of IPv4, %d pairs; want %d, %d and %d", s.n, s.n4, s.pairs, len(all), n4, pairs)
+	}
+	for what, at := range map[string]func(int) endpointRef{"address": s.addrRef, "label": s.labelRef} {
+		seen, passed := map[endpointRef]bool{}, map[string]bool{}
+		var last located
+		for i := range s.n {
+			e, ok := of[at(i)]
+			if !ok || seen[e.ref] {
+				return fmt.Errorf("order by %s: place %d has no endpoint, or one that was before", what, i)
+			}
+			seen[e.ref] = true
+			group := e.Addr.String()
+			if what == "label" {
+				group = target(e)
+				if i > 0 && (target(last) == group) != s.sameTarget(last.ref, e.ref) {
+					return fmt.Errorf("names of %v and %v are, or are not, the same", last, e)
+				}
+			}
+			lastGroup := last.Addr.String()
+			if what == "label" && i > 0 {
+				lastGroup = target(last)
+			}
+			switch {
+			case i > 0 && group == lastGroup && last.Addr.Compare(e.Addr) > 0:
+				return fmt.Errorf("order by %s: %v behind %v", what, e, last)
+			case i > 0 && group == lastGroup:
+			case passed[group]:
+				return fmt.Errorf("order by %s: %v is apart from its like", what, e)
+			case what == "address" && i > 0 && last.Addr.Compare(e.Addr) > 0:
+				return fmt.Errorf("order by address: %v behind %v", e, last)
+			}
+			passed[group] = true
+			last = e
+		}
+	}
+	for _, e := range all {
+		if from, to := s.at(e.Addr); to-from != byAddr[e.Addr] || of[s.addrRef(from)].Addr != e.Addr {
+			return fmt.Errorf("%d endpoints at %v, not %d", to-from, e.Addr, byAddr[e.Addr])
+		}
+		from, to := s.called([]byte(strings.ToUpper(e.label())), []byte(s.clusterOf(e.ref.set)))
+		if to-from != byLabel[target(e)] || target(of[s.labelRef(from)]) != target(e) {
+			return fmt.Errorf("%d endpoints called %s, not %d", to-from, e.label(), byLabel[target(e)])
+		}
+	}
+	return nil
+}
+
 func checkPacked(set *addrSet, width int) error {
 	n := len(set.packed) / width
 	switch {
@@ -298,7 +348,7 @@ func checkPacked(set *addrSet, width int) error {
 	}
 	if d := set.more; d != nil {
 		switch {
-		case d.names == nil && d.zones == nil:
+		case d.names == nil && d.zones == nil && d.refused == "":
 			return errors.New("details without any")
 		case d.names != nil && len(d.names) != n || d.zones != nil && len(d.zones) != n:
 			return fmt.Errorf("%d addresses, %d names, %d zones", n, len(d.names), len(d.zones))
@@ -312,7 +362,7 @@ func checkPacked(set *addrSet, width int) error {
 	}
 	for i := 1; i < n; i++ {
 		c := bytes.Compare(set.packed[(i-1)*width:i*width], set.packed[i*width:(i+1)*width])
-		if c > 0 || c == 0 && set.name(i-1) > set.name(i) || c == 0 && set.name(i-1) == set.name(i) && set.zone(i-1) > set.zone(i) {
+		if c > 0 || c == 0 && strings.ToLower(set.name(i-1)) > strings.ToLower(set.name(i)) || c == 0 && set.name(i-1) == set.name(i) && set.zone(i-1) > set.zone(i) {
 			return fmt.Errorf("not sorted at %d", i)
 		}
 	}
@@ -334,7 +384,7 @@ func (x *External) list() (addrs []netip.Addr) {
 }
 
 // checkReverse checks that the reverse entries are just the ClusterIPs, external
-// addresses and endpoints of all services, each as often as it stands there.
+// addresses and endpoints of all services.
 func checkReverse(s *snapshot) error {
 	want := map[netip.Addr]map[*ident]int{}
 	note := func(id *ident, a netip.Addr) {
@@ -357,21 +407,20 @@ func checkReverse(s *snapshot) error {
 		return fmt.Errorf("%d reverse entries for %d addresses", s.reverse.len, len(want))
 	}
 	for a, owners := range want {
-		n := 0
-		for id, count := range owners {
-			got := 0
-			for _, o := range s.ownersOf(a) {
-				if o == id {
-					got++
-				}
-			}
-			if got != count {
-				return fmt.Errorf("%v belongs to %v %d times, not %d", a, id.Key, got, count)
-			}
-			n += count
+		got := s.ownersOf(a)
+		if len(got) != len(owners) {
+			return fmt.Errorf("%v has %d owners, not %d", a, len(got), len(owners))
 		}
-		if len(s.ownersOf(a)) != n {
-			return fmt.Errorf("%v has %d owners, not %d", a, len(s.ownersOf(a)), n)
+		others := false
+		for i, id := range got {
+			if owners[id] == 0 || slices.Contains(got[:i], id) {
+				return fmt.Errorf("%v does not belong to %v, or twice", a, id.Key)
+			}
+			clusterIP := s.serviceByID(id).hasClusterIP(a)
+			if clusterIP && others {
+				return fmt.Errorf("%v is the ClusterIP of %v, which is not the first", a, id.Key)
+			}
+			others = others || !clusterIP
 		}
 	}
 	return nil

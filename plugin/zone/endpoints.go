@@ -2,7 +2,6 @@ package zone
 
 import (
 	"bytes"
-	"net/netip"
 	"slices"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
@@ -19,7 +18,11 @@ func (a *Answer) empty() bool {
 	if a.has == hasAddrs && (a.sel.all() || a.ofClusterIP()) {
 		return len(a.svcAddrs()) == 0
 	}
-	return a.walk(a.record(), func(*Record) bool { return false })
+	empty := a.walk(a.record(), func(*Record) bool { return false })
+	if empty {
+		a.countLeftOut() // nobody will walk them
+	}
+	return empty
 }
 
 // svcAddrs returns the addresses of the service's own name.
@@ -30,17 +33,106 @@ func (a *Answer) svcAddrs() []byte {
 	return a.svc.v6
 }
 
+// selection is the endpoints that a selector picks.
+type selection struct {
+	// from and to are places in the order by label.
+	from, to int
+	// of says for each slice whether it has a port that is picked; nil if ports
+	// are not asked for. It is memory that is used again.
+	of []bool
+}
+
+// selectEndpoints finds the endpoints that the selector picks, and returns how
+// many pairs of endpoint and port they are, where an endpoint without ports
+// counts as one. If that is for no SRV records, it may be any number but 0.
+func (a *Answer) selectEndpoints() (pairs int) {
+	s, picked := a.svc, &a.picked
+	picked.from, picked.to, picked.of = 0, s.n, picked.of[:0]
+	switch a.sel.by {
+	case byNothing:
+		return s.pairs
+	case byEndpoint:
+		picked.from, picked.to = s.called(a.sel.first, a.sel.second)
+		if a.qtype != dnswire.TypeSRV {
+			return picked.to - picked.from
+		}
+		for i := picked.from; i < picked.to; i++ {
+			_, _, slice := s.set(s.labelRef(i).set)
+			pairs += max(1, len(slice.Ports))
+		}
+		return pairs
+	case byPort:
+		picked.of = slices.Grow(picked.of, len(s.slices))[:len(s.slices)]
+		for i, slice := range s.slices {
+			matching := a.sel.numMatching(slice.Ports)
+			picked.of[i] = matching > 0
+			for j := range uint32(setsPerSlice) {
+				set, width, _ := s.set(uint32(i)*setsPerSlice + j)
+				pairs += len(set.packed) / width * matching
+			}
+		}
+		return pairs
+	}
+	for i := range s.sets() {
+		set, _, slice := s.set(i)
+		pairs += set.inZone(a.sel.first) * max(1, len(slice.Ports))
+	}
+	return pairs
+}
+
+// picks reports whether an endpoint in the selection's range is picked.
+func (a *Answer) picks(ref endpointRef) bool {
+	switch a.sel.by {
+	case byPort:
+		return a.picked.of[ref.set/setsPerSlice]
+	case byZone, preferZone:
+		return a.svc.topologyOf(ref) == string(a.sel.first)
+	}
+	return true
+}
+
+// endpoints yields the endpoints that are picked, in the order by label; another
+// says that this one has another name than the one before.
+func (a *Answer) endpoints(yield func(ref endpointRef, another bool) bool) {
+	s := a.svc
+	for i := a.picked.from; i < a.picked.to; {
+		another := true
+		for end := s.targetEnd(i, a.picked.to); i < end; i++ {
+			ref := s.labelRef(i)
+			if !a.picks(ref) {
+				continue
+			}
+			if !yield(ref, another) {
+				return
+			}
+			another = false
+		}
+	}
+}
+
 func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 	r.Type = a.qtype
 	if a.sel.all() || a.ofClusterIP() {
 		r.Packed = a.svcAddrs()
 		return yield(r)
 	}
-	for ref := range a.endpoints {
-		r.Packed = a.svc.addrAt(ref)
-		if addrType(r.Packed) != a.qtype || a.svc.overlap && a.hadAddr(ref) {
+	// In both orders, equal addresses of what is picked come one after the other.
+	s := a.svc
+	at, from, to := (*service).addrRef, 0, s.n4
+	switch {
+	case a.sel.by == byEndpoint:
+		at, from, to = (*service).labelRef, a.picked.from, a.picked.to
+	case a.qtype == dnswire.TypeAAAA:
+		from, to = s.n4, s.n
+	}
+	var last []byte
+	for i := from; i < to; i++ {
+		ref := at(s, i)
+		addr := s.addrAt(ref)
+		if addrType(addr) != a.qtype || bytes.Equal(addr, last) || !a.picks(ref) {
 			continue
 		}
+		last, r.Packed = addr, addr
 		if !yield(r) {
 			return false
 		}
@@ -51,15 +143,13 @@ func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 // walkClusterSRV walks the SRV records of a service with ClusterIPs: one for
 // each port number, whatever its names and protocols, to the service itself.
 func (a *Answer) walkClusterSRV(r *Record, yield func(*Record) bool) bool {
-	obj := a.svc.obj
 	self := dnswire.Name{Labels: a.svc.id.wire, At: a.zone()}
 	any := false
 	r.Type, r.Weight, r.Target, r.TargetRef = dnswire.TypeSRV, weight(a.total), self, 1
-	for i := range obj.Ports {
-		p := &obj.Ports[i]
-		if !a.sel.matches(p) || p.Number < 0 || slices.ContainsFunc(obj.Ports[:i], func(o Port) bool {
-			return o.Number == p.Number && a.sel.matches(&o)
-		}) {
+	a.ports.reset()
+	for i := range a.svc.obj.Ports {
+		p := &a.svc.obj.Ports[i]
+		if !a.sel.matches(p) || p.Number < 0 || !a.ports.add(p.Number) {
 			continue
 		}
 		r.Port = uint16(p.Number)
@@ -90,19 +180,27 @@ func (a *Answer) walkGlue(ttl uint32, self dnswire.Name, v4, v6 []byte, yield fu
 	return true
 }
 
-// walkSRV walks the SRV records of endpoints, one for each endpoint and port
-// number, and then the addresses of their targets.
+// walkSRV walks the SRV records of endpoints, one for each name and port number,
+// and then the addresses of those names.
 func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
+	s := a.svc
 	r.Type, r.Weight = dnswire.TypeSRV, weight(a.total)
-	n := 0
-	for ref := range a.endpoints {
-		_, _, slice := a.svc.set(ref.set)
-		n++
-		r.Target, r.TargetRef = a.endpointName(ref), n
+	n, fits := 0, false
+	var last *EndpointSlice
+	for ref, another := range a.endpoints {
+		_, _, slice := s.set(ref.set)
+		if another {
+			n++
+			r.Target, r.TargetRef = a.endpointName(ref), n
+			fits = a.fits(&r.Target)
+			a.ports.reset()
+		} else if slice == last {
+			continue // the same ports
+		}
+		last = slice
 		for i := range slice.Ports {
 			p := &slice.Ports[i]
-			if !a.sel.matches(p) || p.Number < 0 || a.samePortBefore(slice.Ports, i) ||
-				a.svc.overlap && a.hadTarget(ref, nil, p.Number) {
+			if !a.sel.matches(p) || p.Number < 0 || !a.ports.add(p.Number) || !fits {
 				continue
 			}
 			r.Port = uint16(p.Number)
@@ -113,18 +211,20 @@ func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 	}
 	*r = Record{Section: dnswire.Additional, TTL: r.TTL}
 	n = 0
-	for ref := range a.endpoints {
-		_, _, slice := a.svc.set(ref.set)
-		n++
-		if !a.anyNumber(slice.Ports) {
+	var had []byte
+	for ref, another := range a.endpoints {
+		if another {
+			n++
+			r.Owner, r.OwnerRef = a.endpointName(ref), n
+			fits = a.nameLen(&r.Owner) <= maxName
+			had = nil
+		}
+		_, _, slice := s.set(ref.set)
+		addr := s.addrAt(ref)
+		if !fits || bytes.Equal(addr, had) || !a.anyNumber(slice.Ports) {
 			continue
 		}
-		r.Packed = a.svc.addrAt(ref)
-		if a.svc.overlap && a.hadTarget(ref, r.Packed, -1) {
-			continue
-		}
-		r.Type = addrType(r.Packed)
-		r.Owner, r.OwnerRef = a.endpointName(ref), n
+		had, r.Packed, r.Type = addr, addr, addrType(addr)
 		if !yield(r) {
 			return false
 		}
@@ -152,16 +252,6 @@ func (s *service) appendCluster(dst []byte, ref endpointRef) []byte {
 	return append(append(dst, byte(len(cluster))), cluster...)
 }
 
-// samePortBefore reports whether a port selected before ports[i] has its number.
-func (a *Answer) samePortBefore(ports []Port, i int) bool {
-	for j := range i {
-		if ports[j].Number == ports[i].Number && a.sel.matches(&ports[j]) {
-			return true
-		}
-	}
-	return false
-}
-
 // anyNumber reports whether a selected port has a number.
 func (a *Answer) anyNumber(ports []Port) bool {
 	for i := range ports {
@@ -172,138 +262,38 @@ func (a *Answer) anyNumber(ports []Port) bool {
 	return false
 }
 
-// endpoints yields the endpoints of the service that the selector picks.
-func (a *Answer) endpoints(yield func(endpointRef) bool) {
-	if a.sel.by == byEndpoint {
-		a.eachNamed(yield)
-		return
-	}
-	for ref := range a.svc.endpoints {
-		if _, _, slice := a.svc.set(ref.set); a.sel.numMatching(slice.Ports) > 0 && a.inTopology(ref) && !yield(ref) {
-			return
-		}
-	}
+// portSet is a set of port numbers. Its cost is that of the numbers added.
+type portSet struct {
+	bits  []uint64 // 65,536 of them, from the first number on
+	added []uint16 // up to maxAdded of those set
 }
 
-// inTopology reports whether an endpoint is in the topology zone that is asked
-// for, if one is.
-func (a *Answer) inTopology(ref endpointRef) bool {
-	return !a.sel.byZone() || a.svc.zoneAt(ref) == string(a.sel.first)
-}
+// maxAdded is up to how many numbers it is cheaper to take each out again than
+// to clear all bits.
+const maxAdded = 256
 
-// eachNamed yields the endpoints that the selector names, of imported
-// services those in the cluster that it names.
-func (a *Answer) eachNamed(yield func(endpointRef) bool) {
-	if !a.svc.id.imported {
-		a.svc.called(a.sel.first, yield)
-		return
+// add adds a number and reports whether it was not there.
+func (p *portSet) add(number int32) bool {
+	n := uint16(number)
+	if p.bits == nil {
+		p.bits = make([]uint64, 1<<16/64)
 	}
-	a.svc.called(a.sel.first, func(ref endpointRef) bool {
-		return compareFold(a.svc.clusterOf(ref.set), a.sel.second) != 0 || yield(ref)
-	})
-}
-
-// called yields the endpoints that label is the name of, in any case: one given
-// to them or their dashed address.
-func (s *service) called(label []byte, yield func(endpointRef) bool) {
-	for _, ref := range s.named(label) {
-		if !yield(ref) {
-			return
-		}
-	}
-	s.unnamed(label, yield)
-}
-
-// unnamed yields the endpoints without a name whose dashed address label is.
-func (s *service) unnamed(label []byte, yield func(endpointRef) bool) {
-	addr, ok := parseDashed(label)
-	if !ok || dashedDiffers(label, addr) {
-		return
-	}
-	for ref := range s.at(addr) {
-		if s.nameAt(ref) == "" && !yield(ref) {
-			return
-		}
-	}
-}
-
-func dashedDiffers(label []byte, addr netip.Addr) bool {
-	var b [48]byte
-	return !dnswire.EqualFold(appendDashed(b[:0], addr), label)
-}
-
-// countEndpoints returns how many pairs of endpoint and port the selector
-// picks; an endpoint without ports counts as one.
-func (a *Answer) countEndpoints() (n int) {
-	if a.sel.by == byEndpoint {
-		for ref := range a.eachNamed {
-			_, _, slice := a.svc.set(ref.set)
-			n += max(1, len(slice.Ports))
-		}
-		return n
-	}
-	if a.sel.byZone() {
-		for ref := range a.endpoints {
-			_, _, slice := a.svc.set(ref.set)
-			n += a.sel.numMatching(slice.Ports)
-		}
-		return n
-	}
-	for i := range a.svc.sets() {
-		set, width, slice := a.svc.set(i)
-		if len(set.packed) > 0 {
-			n += len(set.packed) / width * a.sel.numMatching(slice.Ports)
-		}
-	}
-	return n
-}
-
-// hadAddr reports whether an endpoint before ref, picked too, has its address.
-func (a *Answer) hadAddr(ref endpointRef) bool {
-	addr, _ := netip.AddrFromSlice(a.svc.addrAt(ref))
-	for o := range a.svc.at(addr) {
-		if o.before(ref) && a.picks(o) {
-			return true
-		}
-	}
-	return false
-}
-
-func (a *Answer) picks(o endpointRef) bool {
-	if a.sel.by == byEndpoint {
-		for ref := range a.eachNamed {
-			if ref == o {
-				return true
-			}
-		}
+	if p.bits[n/64]>>(n%64)&1 != 0 {
 		return false
 	}
-	_, _, slice := a.svc.set(o.set)
-	return a.sel.numMatching(slice.Ports) > 0 && a.inTopology(o)
+	p.bits[n/64] |= 1 << (n % 64)
+	if len(p.added) < maxAdded {
+		p.added = append(p.added, n)
+	}
+	return true
 }
 
-// hadTarget reports whether an endpoint before ref, picked too, has its name
-// and, if packed is given, that address, and otherwise a port of that number.
-func (a *Answer) hadTarget(ref endpointRef, packed []byte, number int32) bool {
-	had := func(o endpointRef) bool {
-		if !o.before(ref) || packed != nil && !bytes.Equal(packed, a.svc.addrAt(o)) || !a.inTopology(o) ||
-			a.svc.id.imported && a.svc.clusterOf(o.set) != a.svc.clusterOf(ref.set) {
-			return false
-		}
-		_, _, slice := a.svc.set(o.set)
-		for i := range slice.Ports {
-			p := &slice.Ports[i]
-			if a.sel.matches(p) && p.Number >= 0 && (p.Number == number || packed != nil) {
-				return true
-			}
-		}
-		return false
+func (p *portSet) reset() {
+	if len(p.added) == maxAdded {
+		clear(p.bits)
 	}
-	found := false
-	var label [maxLabel]byte
-	a.svc.called(a.svc.appendName(label[:0], ref), func(o endpointRef) bool {
-		found = had(o)
-		return !found
-	})
-	return found
+	for _, n := range p.added {
+		p.bits[n/64] = 0
+	}
+	p.added = p.added[:0]
 }

@@ -33,7 +33,7 @@ type ExternalOptions struct {
 // addresses of spec.externalIPs and status.loadBalancer.ingress, and the host
 // names of the latter. Immutable.
 type External struct {
-	v4, v6 []byte   // packed, in the order given, each address once
+	v4, v6 []byte   // packed, sorted, each address once
 	hosts  [][]byte // in wire format, spelled as written, each once
 	listed int      // addresses and host names, those listed twice counted twice
 }
@@ -41,24 +41,25 @@ type External struct {
 // NewExternal returns nil if there are neither addresses nor host names. Hosts
 // that are no domain names are left out.
 func NewExternal(addrs []netip.Addr, hosts []string) *External {
-	x := new(External)
-	for _, addr := range addrs {
-		x.listed++
-		set := &x.v6
+	x := &External{listed: len(addrs)}
+	addrs = slices.Clone(addrs)
+	slices.SortFunc(addrs, netip.Addr.Compare) // IPv4 first
+	for _, addr := range slices.Compact(addrs) {
 		if addr.Is4() {
-			set = &x.v4
-		}
-		if packed := addr.AsSlice(); !holdsAddr(*set, packed) {
-			*set = append(*set, packed...)
+			x.v4 = append(x.v4, addr.AsSlice()...)
+		} else {
+			x.v6 = append(x.v6, addr.AsSlice()...)
 		}
 	}
+	had := map[string]bool{}
 	for _, host := range hosts {
 		wire, err := dnswire.AppendName(nil, host)
 		if err != nil {
 			continue
 		}
 		x.listed++
-		if !slices.ContainsFunc(x.hosts, func(o []byte) bool { return dnswire.EqualFold(o, wire) }) {
+		if folded := string(dnswire.AppendLower(nil, wire)); !had[folded] {
+			had[folded] = true
 			x.hosts = append(x.hosts, slices.Clip(wire))
 		}
 	}
@@ -69,24 +70,17 @@ func NewExternal(addrs []netip.Addr, hosts []string) *External {
 	return x
 }
 
-// holdsAddr reports whether addr is one of the packed addresses of its family.
-func holdsAddr(packed, addr []byte) bool {
-	for i := 0; i < len(packed); i += len(addr) {
-		if bytes.Equal(packed[i:i+len(addr)], addr) {
-			return true
-		}
-	}
-	return false
-}
-
 // has reports whether addr is one of x's; nil has none.
 func (x *External) has(addr netip.Addr) bool {
-	for o := range x.addrs {
-		if o == addr {
-			return true
-		}
+	if x == nil {
+		return false
 	}
-	return false
+	set, b := addrSet{packed: x.v6}, addr.As16()
+	packed := b[:]
+	if addr.Is4() {
+		set.packed, packed = x.v4, b[12:]
+	}
+	return set.has(packed)
 }
 
 // addrs yields the addresses; nil has none.
@@ -228,7 +222,7 @@ func (a *Answer) resolveExternalService(p *parts) {
 	case !a.ready(EndpointSlices):
 		return
 	default:
-		a.total = a.countEndpoints()
+		a.total = a.selectEndpoints()
 	}
 	if a.total == 0 {
 		a.Outcome = NameError
@@ -298,9 +292,10 @@ func (a *Answer) walkExternalSRV(r *Record, yield func(*Record) bool) bool {
 	self := dnswire.Name{Labels: a.svc.id.labels(), At: a.zone()}
 	hasAddr := len(x.v4)+len(x.v6) > 0
 	r.Type, r.Weight = dnswire.TypeSRV, weight(a.total)
+	a.ports.reset()
 	for i := range ports {
 		p := &ports[i]
-		if !a.sel.matches(p) || p.Number < 0 || a.samePortBefore(ports, i) {
+		if !a.sel.matches(p) || p.Number < 0 || !a.ports.add(p.Number) {
 			continue
 		}
 		r.Port = uint16(p.Number)
@@ -319,13 +314,12 @@ func (a *Answer) walkExternalSRV(r *Record, yield func(*Record) bool) bool {
 // walkExternalPTR walks the names of the services that a.addr is one of.
 func (a *Answer) walkExternalPTR(r *Record, yield func(*Record) bool) bool {
 	r.Type = dnswire.TypePTR
-	ids := a.snap.ownersOf(a.addr)
-	for i, id := range ids {
-		if slices.Contains(ids[:i], id) || !a.owned(id).external().has(a.addr) {
+	for _, id := range a.snap.ownersOf(a.addr) {
+		if !a.owned(id).external().has(a.addr) {
 			continue
 		}
 		r.Target = dnswire.Name{Labels: id.labels(), Origin: a.view.primary}
-		if !yield(r) {
+		if a.fits(&r.Target) && !yield(r) {
 			return false
 		}
 	}

@@ -20,6 +20,7 @@ package zone
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 )
 
@@ -34,6 +35,17 @@ import (
 type Index struct {
 	current     atomic.Pointer[snapshot]
 	generations [1 << generationBits]atomic.Uint64
+
+	leftOut     atomic.Uint64
+	refused     atomic.Uint64
+	lastRefused atomic.Pointer[RefusedName]
+}
+
+// RefusedName is a name of an endpoint that is no label of a domain name, and the
+// EndpointSlice that has it.
+type RefusedName struct {
+	Slice Key
+	Name  string
 }
 
 // generationBits sets how many names share a generation: the more names, the
@@ -76,6 +88,20 @@ func (ix *Index) Synced(rs ...Resource) bool {
 
 // Objects returns how many objects of r the index holds.
 func (ix *Index) Objects(r Resource) int { return ix.current.Load().objects[r] }
+
+// LeftOut returns how many records were left out of answers because a name in
+// them would have more than 255 octets (RFC 1035 §2.3.4).
+func (ix *Index) LeftOut() uint64 { return ix.leftOut.Load() }
+
+// RefusedNames returns how many EndpointSlices came with a name of an endpoint
+// that is no label of a domain name, and the last such name. The endpoints are
+// answered under their dashed addresses.
+func (ix *Index) RefusedNames() (n uint64, last RefusedName) {
+	if r := ix.lastRefused.Load(); r != nil {
+		last = *r
+	}
+	return ix.refused.Load(), last
+}
 
 // ServiceKind returns the kind of the service k, if it is known.
 func (ix *Index) ServiceKind(k Key) (Kind, bool) {
@@ -166,9 +192,17 @@ func (s *snapshot) ownersAt(hash uint64) *owners {
 }
 
 func (s *snapshot) podsAt(addr netip.Addr) []*Pod {
+	if set := s.podSetAt(addr); set != nil {
+		return set.pods
+	}
+	return nil
+}
+
+// podSetAt returns the pods with that address, nil if there are none.
+func (s *snapshot) podSetAt(addr netip.Addr) *podSet {
 	for _, l := range s.pods.at(hashAddr(addr)) {
 		if l.value.addr == addr {
-			return l.value.pods
+			return l.value
 		}
 	}
 	return nil
@@ -244,12 +278,46 @@ func fold(c byte) byte {
 	return c
 }
 
-// owners is the services that an address belongs to, one mention for each
-// ClusterIP or endpoint with that address. Immutable.
-type owners struct{ ids []*ident }
+// owners is the services that an address belongs to, each once, those whose
+// ClusterIP it is first. Immutable once published.
+type owners struct {
+	ids  []*ident
+	edit edit // the batch that made it; it changes it in place
+}
 
-// podSet is the pods with one address. Immutable.
+// change returns o, which may be nil, with id being owner as now says and not as
+// before does; nil is no owner.
+func (o *owners) change(e edit, id *ident, before, now ownership) *owners {
+	if o == nil || len(o.ids) == 1 && o.ids[0] == id {
+		if now == notOwned {
+			return nil
+		}
+		return &id.solo
+	}
+	if o.edit != e {
+		o = &owners{append(make([]*ident, 0, len(o.ids)+1), o.ids...), e}
+	}
+	if before != notOwned {
+		if i := slices.Index(o.ids, id); i >= 0 {
+			o.ids = slices.Delete(o.ids, i, i+1)
+		}
+	}
+	switch now {
+	case isEndpoint:
+		o.ids = append(o.ids, id)
+	case isClusterIP:
+		o.ids = slices.Insert(o.ids, 0, id)
+	case notOwned:
+		if len(o.ids) == 1 {
+			return &o.ids[0].solo
+		}
+	}
+	return o
+}
+
+// podSet is the pods with one address. Immutable once published.
 type podSet struct {
 	addr netip.Addr
 	pods []*Pod
+	edit edit // the batch that made it; it changes it in place
 }

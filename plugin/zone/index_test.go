@@ -47,7 +47,7 @@ func TestCollidingHashes(t *testing.T) {
 		for _, name := range []string{"x", "y"} {
 			id, _ := newIdent(Key{"a", name})
 			id.hash = 77
-			c := compileService(id, &Service{Key: id.Key, ClusterIPs: addrList("10.0.0.1")}, nil)
+			c := compileService(id, &Service{Key: id.Key, ClusterIPs: addrList("10.0.0.1")}, nil, nil)
 			s.services.set(w.edit, id.hash, c, func(o *service) bool { return o.id == id })
 		}
 		for _, addr := range []string{"10.0.0.1", "10.0.0.2"} {

@@ -2,7 +2,6 @@ package zone
 
 import (
 	"bytes"
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -22,8 +21,8 @@ const (
 	// Unready is an answer that cannot be given before Answer.Blocked has
 	// synced (SERVFAIL).
 	Unready
-	// Chase is a CNAME chain that leaves the zone: its records are the CNAMEs,
-	// and Answer.Target is to be resolved elsewhere. In an external zone it is an
+	// Chase is a series of CNAMEs that leaves the zone: its records are those, and
+	// Answer.Target is to be resolved elsewhere. In an external zone it is an
 	// answer that refers to Answer.Hosts.
 	Chase
 )
@@ -34,8 +33,8 @@ const TextVersion = "1.1.0"
 
 // Answer is what a View says to one question. It is filled in by View.Lookup,
 // which reuses its memory; it refers to the question's name, which must stay
-// as it is while the Answer is in use, and to a snapshot of the index, which
-// holds memory for as long as the Answer does. Not safe for concurrent use.
+// as it is while the Answer is in use, and to a snapshot of the index, which is
+// kept in memory until Release or the next Lookup. Not safe for concurrent use.
 type Answer struct {
 	Outcome Outcome
 	Blocked Resource // what Unready waits for
@@ -47,9 +46,10 @@ type Answer struct {
 
 	// Memory for lookups and walks.
 	q       query
-	chain   []*service // ExternalName services passed, first to last
+	aliases []*service // ExternalName services passed, first to last
 	local   []localRecord
-	refs    []endpointRef
+	picked  selection
+	ports   portSet
 	rec     Record
 	scratch [64]byte      // the label of the record being walked
 	below   [maxName]byte // the labels behind that one, if the service is imported
@@ -58,11 +58,11 @@ type Answer struct {
 
 // state is what an Answer knows of one question.
 type state struct {
-	view   *View
-	snap   *snapshot
-	name   []byte // as asked
-	zoneAt int    // where in name the origin begins
-	qtype  uint16
+	view     *View
+	snap     *snapshot
+	name     []byte // as asked
+	originAt int    // where in name the origin begins
+	qtype    uint16
 
 	has       content
 	svc       *service
@@ -74,8 +74,10 @@ type state struct {
 
 	deps  [2]uint64 // hashes whose generations a negative answer depends on
 	stamp uint64    // the sum of their generations before the snapshot was read
-	plain bool      // deps and stamp are all that the answer depends on
+	// stamped says that deps and stamp are all that the answer depends on.
+	stamped bool
 
+	leftOut  int  // records of which a name is too long
 	transfer bool // the answer is for a zone transfer
 }
 
@@ -118,28 +120,41 @@ func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
 }
 
 // begin makes a an answer to nothing but this question.
-func (a *Answer) begin(v *View, name []byte, zoneAt int, qtype uint16) {
+func (a *Answer) begin(v *View, name []byte, originAt int, qtype uint16) {
 	a.Outcome, a.Blocked, a.Final = Success, 0, false
-	a.state = state{view: v, name: name, zoneAt: zoneAt, qtype: qtype}
-	a.chain, a.local = a.chain[:0], a.local[:0]
+	a.state = state{view: v, name: name, originAt: originAt, qtype: qtype}
+	a.aliases, a.local = a.aliases[:0], a.local[:0]
+}
+
+// Release lets go of the snapshot and the question. Whoever keeps an Answer to
+// use it again calls it when done with this one: what the index no longer has
+// would stay in memory.
+func (a *Answer) Release() {
+	a.state = state{}
+	a.rec.Packed, a.rec.Owner, a.rec.Target = nil, dnswire.Name{}, dnswire.Name{}
+	a.q.name = nil
+	if cap(a.aliases) > 0 || cap(a.local) > 0 {
+		clear(a.aliases[:cap(a.aliases)])
+		clear(a.local[:cap(a.local)])
+	}
 }
 
 // Name returns the name that was asked for.
 func (a *Answer) Name() []byte { return a.name }
 
-// chase follows an ExternalName as far as the zone reaches. A chain that is a
-// loop, too long, or ends at nothing in the zone answers NODATA, without its
-// CNAMEs, as CoreDNS does.
+// chase follows an ExternalName as far as the zone reaches. CNAMEs that are a
+// loop, too many, or end at nothing in the zone answer NODATA, without any of
+// them, as CoreDNS does.
 func (a *Answer) chase(q *query, o *origin) {
 	for {
 		target := a.svc.target
-		if len(a.chain) > maxChain || dnswire.IsSubdomain(target, q.name) || slices.ContainsFunc(a.chain, func(s *service) bool {
+		if len(a.aliases) > maxAliases || dnswire.IsSubdomain(target, q.name) || slices.ContainsFunc(a.aliases, func(s *service) bool {
 			return bytes.Equal(s.target, target)
 		}) {
 			a.Outcome = NoData
 			break
 		}
-		a.chain = append(a.chain, a.svc)
+		a.aliases = append(a.aliases, a.svc)
 		q.parse(target)
 		if !o.holds(q) {
 			return // Outcome is Chase
@@ -148,21 +163,21 @@ func (a *Answer) chase(q *query, o *origin) {
 			break
 		}
 	}
-	a.plain = false
+	a.stamped = false
 	if a.Outcome != Success && a.Outcome != Unready {
 		a.Outcome = NoData
 	}
 	if a.Outcome != Success {
-		a.chain = a.chain[:0]
+		a.aliases = a.aliases[:0]
 	}
 }
 
-// maxChain is how many CNAMEs may come before the last one; CoreDNS's limit.
-const maxChain = 10
+// maxAliases is how many CNAMEs may come before the last one; CoreDNS's limit.
+const maxAliases = 10
 
 // Target returns the name in wire format, spelled as the service has it, that
 // an answer with the outcome Chase is to be continued at.
-func (a *Answer) Target() []byte { return a.chain[len(a.chain)-1].target }
+func (a *Answer) Target() []byte { return a.aliases[len(a.aliases)-1].target }
 
 // resolve finds what q's name, at or below o, has of a.qtype.
 func (a *Answer) resolve(q *query, o *origin) {
@@ -231,7 +246,7 @@ func (a *Answer) owned(id *ident) *service {
 	}
 	if a.view.opt.SelectedNamespaces {
 		label := id.labels()[1+id.wire[0]:]
-		a.plain = false // the answer depends on that namespace as well
+		a.stamped = false // the answer depends on that namespace as well
 		if a.snap.namespace(label, hashName(label)) == nil {
 			return nil
 		}
@@ -256,8 +271,8 @@ func (a *Answer) depend(p *parts, addr netip.Addr, reverse bool) {
 	case p.kind == atService:
 		a.deps[1] = hashName(p.service)
 	}
-	if a.snap == nil { // and not further down a chain
-		a.plain = true
+	if a.snap == nil { // and not behind a CNAME
+		a.stamped = true
 		a.stamp = a.view.ix.stamp(a.deps)
 		a.snap = a.view.ix.current.Load()
 	}
@@ -287,65 +302,79 @@ func (a *Answer) found(has content, ofType bool) {
 	}
 }
 
+// resolveService finds whether the service, and what the selector picks of it,
+// exist, and then what of that is of the type asked for.
 func (a *Answer) resolveService(p *parts, services *trie[*service]) {
-	opt := &a.view.opt
 	s := serviceOf(services, p.service, a.deps[1])
 	if s == nil || s.obj == nil {
 		a.Outcome = NameError
 		return
 	}
 	a.svc, a.sel = s, p.sel
-	kind := s.obj.Kind
-	if kind == ExternalName {
+	if s.obj.Kind == ExternalName {
 		a.resolveExternalName()
 		return
 	}
-	ofEndpoints := kind == Headless || p.sel.by == byEndpoint
-	noEndpoints := opt.NoEndpoints && !s.id.imported
-	if (ofEndpoints || opt.IgnoreEmpty) && !noEndpoints && !a.ready(EndpointSlices) {
+	ofEndpoints := !a.ofClusterIP()
+	hidden := a.view.opt.NoEndpoints && !s.id.imported // its endpoints
+	if (ofEndpoints || a.view.opt.IgnoreEmpty) && !hidden && !a.ready(EndpointSlices) {
 		return
 	}
-	zonal := p.sel.byZone()
 	switch {
-	case kind == ClusterIP && opt.IgnoreEmpty && (noEndpoints || !s.hasEndpoints()),
-		ofEndpoints && noEndpoints,
-		kind == ClusterIP && zonal,                             // its addresses are in no zone
-		s.id.imported && !ofEndpoints && len(s.obj.Ports) == 0: // as CoreDNS has it
+	case !a.serves(ofEndpoints, hidden):
 		a.Outcome = NameError
-		return
-	case ofEndpoints:
-		a.total = a.countEndpoints()
-		if a.total == 0 && p.sel.by == preferZone {
-			a.sel = selector{}
-			a.total = a.countEndpoints()
-		}
-		if a.total == 0 && zonal {
-			a.found(nothing, false) // whatever the zone is called
-			return
-		}
+	case a.count(ofEndpoints) > 0:
+		a.resolveType()
+	case p.sel.byZone(), !ofEndpoints && a.pending(): // zonal names exist whatever the zone is called
+		a.found(nothing, false)
 	default:
-		a.total = a.sel.numMatching(s.obj.Ports) * len(s.obj.ClusterIPs)
-		if len(s.obj.ClusterIPs) == 0 && a.sel.numMatching(s.obj.Ports) > 0 {
-			a.found(nothing, false) // not yet given an address
-			return
-		}
-	}
-	if a.total == 0 {
 		a.Outcome = NameError
-		return
 	}
+}
+
+// serves reports whether there can be what the selector asks for.
+func (a *Answer) serves(ofEndpoints, hidden bool) bool {
+	s := a.svc
+	if ofEndpoints {
+		return !hidden
+	}
+	switch {
+	case a.sel.byZone(): // ClusterIPs are in no zone
+		return false
+	case a.view.opt.IgnoreEmpty && (hidden || s.n == 0):
+		return false
+	}
+	return !s.id.imported || len(s.obj.Ports) > 0 // as CoreDNS has it
+}
+
+// count sets a.total, and returns it.
+func (a *Answer) count(ofEndpoints bool) int {
+	if !ofEndpoints {
+		a.total = a.sel.numMatching(a.svc.obj.Ports) * len(a.svc.obj.ClusterIPs)
+		return a.total
+	}
+	a.total = a.selectEndpoints()
+	if a.total == 0 && a.sel.by == preferZone {
+		a.sel = selector{}
+		a.total = a.selectEndpoints()
+	}
+	return a.total
+}
+
+// pending reports whether the service has not yet been given an address.
+func (a *Answer) pending() bool {
+	return len(a.svc.obj.ClusterIPs) == 0 && a.sel.numMatching(a.svc.obj.Ports) > 0
+}
+
+// resolveType looks for records of the type asked for at a name that exists.
+func (a *Answer) resolveType() {
 	switch a.qtype {
 	case dnswire.TypeA, dnswire.TypeAAAA:
-		a.found(hasAddrs, true)
+		a.has = hasAddrs
 	case dnswire.TypeSRV:
-		a.found(hasSRV, true)
-	default:
-		a.found(nothing, false)
-		return
+		a.has = hasSRV
 	}
-	if a.empty() {
-		a.Outcome = NoData
-	}
+	a.found(a.has, a.has != nothing && !a.empty())
 }
 
 func (a *Answer) resolveExternalName() {
@@ -358,169 +387,5 @@ func (a *Answer) resolveExternalName() {
 		a.Outcome = Chase
 	default:
 		a.found(hasCNAME, a.qtype == dnswire.TypeCNAME)
-	}
-}
-
-// podAddr returns the address that a pod's label spells. Labels with colons, as
-// nobody writes them, CoreDNS takes as well.
-func podAddr(label []byte) (netip.Addr, bool) {
-	if bytes.IndexByte(label, ':') < 0 {
-		return parseDashed(label)
-	}
-	if bytes.IndexByte(label, '.') >= 0 || bytes.IndexByte(label, '%') >= 0 {
-		return netip.Addr{}, false
-	}
-	text := bytes.ReplaceAll(label, []byte("-"), []byte(":"))
-	if bytes.Count(label, []byte("-")) == 3 && !bytes.Contains(label, []byte("--")) {
-		text = bytes.ReplaceAll(label, []byte("-"), []byte("."))
-	}
-	addr, err := netip.ParseAddr(string(text))
-	return addr.Unmap(), err == nil
-}
-
-// resolvePod answers <dashed-ip>.<namespace>.pod. Labels further left are
-// ignored, as CoreDNS does.
-func (a *Answer) resolvePod(p *parts) {
-	a.label = p.first
-	a.total = 1
-	switch a.view.opt.Pods {
-	case PodsDisabled:
-		a.Outcome = NameError
-		return
-	case PodsVerified:
-		if !a.ready(Pods) {
-			return
-		}
-		a.total = 0
-		for _, pod := range a.snap.podsAt(a.addr) {
-			if pod.Namespace == string(p.namespace[1:]) && isCanonical(p.first, a.addr) {
-				a.total++
-			}
-		}
-	}
-	if !a.addr.IsValid() || a.total == 0 {
-		a.Outcome = NameError
-		return
-	}
-	a.found(hasPod, a.qtype == dnswire.TypeSRV || a.qtype == typeOf(a.addr))
-}
-
-// isCanonical reports whether label spells addr as the API server would, with
-// dashes: a verified pod is found by that text alone.
-func isCanonical(label []byte, addr netip.Addr) bool {
-	var b [48]byte
-	return dnswire.EqualFold(appendDashes(b[:0], addr), label)
-}
-
-// resolvePTR answers for the name of an address. A ClusterIP wins over
-// endpoints.
-func (a *Answer) resolvePTR(addr netip.Addr) {
-	if !a.ready(Services) {
-		return
-	}
-	a.addr = addr
-	for _, id := range a.snap.ownersOf(addr) {
-		if s := a.owned(id); s != nil && s.hasClusterIP(addr) {
-			a.svc = s
-			a.found(hasPTR, a.qtype == dnswire.TypePTR)
-			return
-		}
-	}
-	if !a.view.opt.NoEndpoints {
-		if !a.ready(EndpointSlices) {
-			return
-		}
-		for _, id := range a.snap.ownersOf(addr) {
-			if s := a.owned(id); s != nil && s.hasEndpoint(addr) {
-				a.found(hasPTR, a.qtype == dnswire.TypePTR)
-				return
-			}
-		}
-	}
-	a.Outcome = NameError
-}
-
-// localRecord is an address of a name server: of the service id, of its
-// endpoint of that label, or without a service of ns.dns, as in external zones
-// of ns1. Those of an Answer are sorted, by name for NS records and by address
-// for addresses.
-type localRecord struct {
-	label string
-	id    *ident
-	addr  netip.Addr
-}
-
-// resolveLocal answers with the services that this server is an endpoint of,
-// or, if there are none, with its own addresses.
-func (a *Answer) resolveLocal(has content) {
-	a.plain = false // it depends on every service with an endpoint here
-	if !a.ready(Services) {
-		return
-	}
-	if !a.view.opt.NoEndpoints && !a.ready(EndpointSlices) {
-		return
-	}
-	known := false
-	for _, addr := range a.view.local {
-		if a.view.opt.NoEndpoints {
-			break
-		}
-		for _, id := range a.snap.ownersOf(addr) {
-			s := a.owned(id)
-			if s == nil || !s.hasEndpoint(addr) {
-				continue
-			}
-			known = true
-			if s.obj != nil && (s.obj.Kind != ExternalName || a.view.opt.External != nil) {
-				a.addLocal(s)
-			}
-		}
-	}
-	if !known {
-		for _, addr := range a.view.local {
-			a.local = append(a.local, localRecord{addr: addr})
-		}
-	}
-	byName := func(l, o localRecord) int {
-		if l.id == nil || o.id == nil { // then both are: the addresses are of ns.dns
-			return 0
-		}
-		return cmp.Or(cmp.Compare(l.id.Namespace, o.id.Namespace), cmp.Compare(l.id.Name, o.id.Name), cmp.Compare(l.label, o.label))
-	}
-	slices.SortFunc(a.local, func(l, o localRecord) int {
-		if has == hasNS {
-			return cmp.Or(byName(l, o), l.addr.Compare(o.addr))
-		}
-		return cmp.Or(l.addr.Compare(o.addr), byName(l, o))
-	})
-	a.local = slices.Compact(a.local)
-	any := has == hasNS && (len(a.local) > 0 || a.view.opt.External != nil)
-	for _, l := range a.local {
-		any = any || a.qtype == typeOf(l.addr)
-	}
-	a.found(has, any)
-}
-
-func (a *Answer) addLocal(s *service) {
-	x := a.view.opt.External
-	if x != nil && !(x.Headless && s.obj.Kind == Headless) {
-		for addr := range s.obj.External.addrs {
-			a.local = append(a.local, localRecord{addr: addr})
-		}
-		return
-	}
-	if s.obj.Kind == ClusterIP {
-		for _, addr := range s.obj.ClusterIPs {
-			a.local = append(a.local, localRecord{id: s.id, addr: addr})
-		}
-		return
-	}
-	for r := range s.endpoints {
-		addr, _ := netip.AddrFromSlice(s.addrAt(r))
-		l := localRecord{addr: addr}
-		if x == nil {
-			l.label, l.id = string(s.appendName(nil, r)), s.id
-		}
-		a.local = append(a.local, l)
 	}
 }

@@ -307,10 +307,8 @@ func (a *asking) server() (list [][2]string, st status) {
 					list = append(list, [2]string{a.join(svc.Name + "." + svc.Namespace + ".svc"), ip.String()})
 				}
 			case svc.Kind == Headless:
-				for _, s := range a.slicesOf(svc.Key) {
-					for _, e := range a.endpoints(s) {
-						list = append(list, [2]string{a.join(hostname(e) + "." + svc.Name + "." + svc.Namespace + ".svc"), e.Addr.String()})
-					}
+				for _, e := range a.endpoints(s) {
+					list = append(list, [2]string{a.join(hostname(e) + "." + svc.Name + "." + svc.Namespace + ".svc"), e.Addr.String()})
 				}
 			}
 		}

@@ -97,10 +97,8 @@ func (a *asking) externalServers() (addrs []string, st status) {
 			switch {
 			case svc == nil:
 			case a.External.Headless && svc.Kind == Headless:
-				for _, s := range a.slicesOf(svc.Key) {
-					for _, e := range a.endpoints(s) {
-						addrs = append(addrs, e.Addr.String())
-					}
+				for _, e := range a.endpoints(s) {
+					addrs = append(addrs, e.Addr.String())
 				}
 			default:
 				for _, addr := range svc.External.list() {

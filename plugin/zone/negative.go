@@ -64,7 +64,7 @@ func (e *negative[V]) holds(ix *Index) bool {
 // Add remembers v for k, if the outcome of a is NoData or NameError and a
 // depends on its own name alone.
 func (c *NegativeCache[K, V]) Add(k K, a *Answer, v V) {
-	if a.plain && (a.Outcome == NoData || a.Outcome == NameError) {
+	if a.stamped && (a.Outcome == NoData || a.Outcome == NameError) {
 		c.entries.Add(k, negative[V]{value: v, deps: a.deps, stamp: a.stamp})
 	}
 }

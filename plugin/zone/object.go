@@ -7,6 +7,8 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
+	"strings"
 )
 
 // Resource is a kind of Kubernetes object that the index is made from.
@@ -167,15 +169,30 @@ type details struct {
 	zones []uint16 // nil, or for each address its zone's place in zoneNames
 	// zoneNames has every zone once, and as the first the empty one.
 	zoneNames []string
+	// spelling says that a name is the dashed form of some address.
+	spelling bool
+	refused  string // one of the names that were left out, if any was
 }
 
 // NewEndpoints packs list, which it sorts in place. An endpoint that is listed
-// twice stays so: it counts twice for the weight of SRV records.
+// twice stays so: it counts twice for the weight of SRV records. A name that is
+// no label is left out, so that the endpoint has its dashed address; a Writer
+// counts those (Index.RefusedNames).
 func NewEndpoints(list []Endpoint) Endpoints {
 	var label [48]byte
+	var refused4, refused6 string
 	for i := range list {
 		e := &list[i]
-		if e.Name != "" && compareFold(e.Name, appendDashed(label[:0], e.Addr)) == 0 {
+		switch {
+		case e.Name == "":
+		case !isLabel(e.Name) || strings.Contains(e.Name, "."):
+			if e.Addr.Is4() {
+				refused4 = e.Name
+			} else {
+				refused6 = e.Name
+			}
+			e.Name = ""
+		case compareFold(e.Name, appendDashed(label[:0], e.Addr)) == 0:
 			e.Name = "" // what it would be called anyway
 		}
 	}
@@ -183,21 +200,22 @@ func NewEndpoints(list []Endpoint) Endpoints {
 		if c := a.Addr.Compare(b.Addr); c != 0 { // IPv4 first
 			return c
 		}
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Zone, b.Zone))
+		return cmp.Or(compareFold(a.Name, b.Name), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Zone, b.Zone))
 	})
 	n4 := 0
 	for n4 < len(list) && list[n4].Addr.Is4() {
 		n4++
 	}
-	return Endpoints{v4: packAddrs(list[:n4], 4), v6: packAddrs(list[n4:], 16)}
+	return Endpoints{v4: packAddrs(list[:n4], 4, refused4), v6: packAddrs(list[n4:], 16, refused6)}
 }
 
-func packAddrs(list []Endpoint, width int) (s addrSet) {
+func packAddrs(list []Endpoint, width int, refused string) (s addrSet) {
 	if len(list) == 0 {
 		return s
 	}
 	s.packed = make([]byte, 0, len(list)*width)
-	var d details
+	d := details{refused: refused}
+	var zones map[string]uint16 // places in d.zoneNames
 	for i, e := range list {
 		s.packed = append(s.packed, e.Addr.AsSlice()...)
 		if e.Name != "" {
@@ -205,31 +223,35 @@ func packAddrs(list []Endpoint, width int) (s addrSet) {
 				d.names = make([]string, len(list))
 			}
 			d.names[i] = e.Name
+			if !d.spelling {
+				_, d.spelling = spelledAddr([]byte(e.Name))
+			}
 		}
 		if e.Zone != "" {
-			d.setZone(i, e.Zone, len(list))
+			if d.zones == nil {
+				d.zones, d.zoneNames, zones = make([]uint16, len(list)), []string{""}, map[string]uint16{}
+			}
+			d.zones[i] = d.place(e.Zone, zones)
 		}
 	}
-	if d.names != nil || d.zones != nil {
+	if d.names != nil || d.zones != nil || refused != "" {
 		d.zoneNames = slices.Clip(d.zoneNames)
 		s.more = &d
 	}
 	return s
 }
 
-// setZone notes the zone of the address i of n. Should a set have more zones
-// than can be numbered, which takes a hundred times the endpoints that an API
-// server lets a slice have, the rest counts as without.
-func (d *details) setZone(i int, zone string, n int) {
-	if d.zones == nil {
-		d.zones, d.zoneNames = make([]uint16, n), []string{""}
-	}
-	at := slices.Index(d.zoneNames, zone)
-	if at < 0 && len(d.zoneNames) <= math.MaxUint16 {
-		at = len(d.zoneNames)
+// place returns the place of zone in d.zoneNames; places has those known. Should
+// a set have more zones than fit, which takes a hundred times the endpoints that
+// an API server lets a slice have, the rest counts as without.
+func (d *details) place(zone string, places map[string]uint16) uint16 {
+	at, ok := places[zone]
+	if !ok && len(d.zoneNames) <= math.MaxUint16 {
+		at = uint16(len(d.zoneNames))
+		places[zone] = at
 		d.zoneNames = append(d.zoneNames, zone)
 	}
-	d.zones[i] = uint16(max(at, 0))
+	return at
 }
 
 // Len returns the number of endpoints.
@@ -264,16 +286,54 @@ func (s *addrSet) zone(i int) string {
 	return s.more.zoneNames[s.more.zones[i]]
 }
 
+// has reports whether addr, of the set's family, is in the set.
+func (s *addrSet) has(addr []byte) bool {
+	width := len(addr)
+	i := sort.Search(len(s.packed)/width, func(i int) bool { return bytes.Compare(s.packed[i*width:(i+1)*width], addr) >= 0 })
+	return i*width < len(s.packed) && bytes.Equal(s.packed[i*width:(i+1)*width], addr)
+}
+
+// inZone returns how many addresses are in a topology zone.
+func (s *addrSet) inZone(zone []byte) (n int) {
+	if s.more == nil || s.more.zones == nil {
+		return 0
+	}
+	for place, name := range s.more.zoneNames {
+		if name != string(zone) {
+			continue
+		}
+		for _, z := range s.more.zones {
+			if int(z) == place {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func (s *addrSet) equal(o *addrSet) bool {
 	if !bytes.Equal(s.packed, o.packed) {
 		return false
 	}
 	if s.more == nil || o.more == nil {
-		return s.more == o.more
+		return s.more == o.more // a name that was refused, or not, says that something changed
 	}
 	// Zones are numbered as they come in the sorted set, so in equal sets alike.
 	return slices.Equal(s.more.names, o.more.names) && slices.Equal(s.more.zones, o.more.zones) &&
 		slices.Equal(s.more.zoneNames, o.more.zoneNames)
+}
+
+// refused returns a name that was left out, or "".
+func (e *Endpoints) refused() string {
+	if e == nil {
+		return ""
+	}
+	for _, set := range []*addrSet{&e.v4, &e.v6} {
+		if set.more != nil && set.more.refused != "" {
+			return set.more.refused
+		}
+	}
+	return ""
 }
 
 func (e *Endpoints) equal(o *Endpoints) bool {

@@ -53,20 +53,25 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// The longest names cannot be compressed away: a target over 255 octets is an
-// error, not a broken message.
+// A record with a name of more than 255 octets is left out, and counted: no
+// client could read the message.
 func TestTargetTooLong(t *testing.T) {
 	zone := strings.Repeat("z", 60) + "." + strings.Repeat("y", 60) + "."
 	svc, ns := strings.Repeat("s", 60), strings.Repeat("n", 60)
-	w := worldOf(t, "namespace "+ns+"\nservice "+ns+"/"+svc+" headless\nslice "+ns+"/x "+svc+" p:1/TCP 10.0.0.1="+strings.Repeat("h", 40))
-	v := mustView(t, w, Options{Zones: []string{zone}})
-	var a Answer
-	name := wireName(t, svc+"."+ns+".svc."+zone)
-	v.Lookup(&a, name, dnswire.TypeSRV)
-	if _, err := render(&a, name, dnswire.TypeSRV, 65535); !errors.Is(err, dnswire.ErrNameTooLong) {
-		t.Errorf("error %v", err)
+	w := worldOf(t, "namespace "+ns+"\nservice "+ns+"/"+svc+" headless\nservice "+ns+"/some headless\nservice "+ns+"/"+svc+"-x 10.96.0.1"+
+		"\nslice "+ns+"/x "+svc+" p:1/TCP 10.0.0.1="+strings.Repeat("h", 40)+" 10.0.0.2="+strings.Repeat("i", 40)+
+		"\nslice "+ns+"/y some p:1/TCP 10.0.0.1="+strings.Repeat("h", 63)+" 10.0.0.2=i")
+	v := mustView(t, w, Options{Zones: []string{zone, "in-addr.arpa."}})
+	name, some := svc+"."+ns+".svc."+zone, "some."+ns+".svc."+zone
+	ask(t, v, []qa{
+		{name + " SRV", "NODATA"}, {name + " A", name + " A 10.0.0.1\n" + name + " A 10.0.0.2"},
+		{some + " SRV", some + " SRV 0 50 1 i." + some + "\n+i." + some + " A 10.0.0.2"},
+		{"1.0.0.10.in-addr.arpa. PTR", "NODATA"}, {"2.0.0.10.in-addr.arpa. PTR", "2.0.0.10.in-addr.arpa. PTR i." + some},
+		{"1.0.96.10.in-addr.arpa. PTR", "1.0.96.10.in-addr.arpa. PTR " + svc + "-x." + ns + ".svc." + zone},
+	})
+	if n := v.Index().LeftOut(); n != 2+1+2+1 {
+		t.Errorf("%d records left out of four answers", n)
 	}
-	ask(t, v, []qa{{svc + "." + ns + ".svc." + zone + " A", svc + "." + ns + ".svc." + zone + " A 10.0.0.1"}})
 }
 
 // Glue whose owner stands where no pointer reaches is no longer for that than

@@ -56,7 +56,7 @@ func TestAwkwardStates(t *testing.T) {
 				{"3.0.0.10.in-addr.arpa. PTR", "3.0.0.10.in-addr.arpa. PTR x.db.a.svc\n3.0.0.10.in-addr.arpa. PTR y.db.a.svc"},
 				{"h.db.a.svc.cluster.local. SRV", `h.db.a.svc SRV 0 33 1 h.db.a.svc
 					+h.db.a.svc A 10.0.0.1
-					+H.db.a.svc A 10.0.0.2
+					+h.db.a.svc A 10.0.0.2
 					+h.db.a.svc AAAA fd00::1`}}},
 		},
 		// A hostname may read like the address of another endpoint.
@@ -200,7 +200,7 @@ func TestSizes(t *testing.T) {
 	}{
 		{"trie node", unsafe.Sizeof(node[*service]{}), 64},
 		{"trie leaf", unsafe.Sizeof(leaf[*service]{}), 16},
-		{"service", unsafe.Sizeof(service{}), 144},
+		{"service", unsafe.Sizeof(service{}), 192},
 		{"endpointRef", unsafe.Sizeof(endpointRef{}), 8},
 		{"Service", unsafe.Sizeof(Service{}), 120},
 		{"EndpointSlice", unsafe.Sizeof(EndpointSlice{}), 160},
@@ -208,13 +208,13 @@ func TestSizes(t *testing.T) {
 		{"Port", unsafe.Sizeof(Port{}), 40},
 		{"Pod", unsafe.Sizeof(Pod{}), 72},
 		{"Namespace", unsafe.Sizeof(Namespace{}), 24},
-		{"ident", unsafe.Sizeof(ident{}), 96},
-		{"owners", unsafe.Sizeof(owners{}), 24},
-		{"podSet", unsafe.Sizeof(podSet{}), 48},
+		{"ident", unsafe.Sizeof(ident{}), 104},
+		{"owners", unsafe.Sizeof(owners{}), 32},
+		{"podSet", unsafe.Sizeof(podSet{}), 56},
 		{"serviceState", unsafe.Sizeof(serviceState{}), 48},
 		{"snapshot", unsafe.Sizeof(snapshot{}), 128},
 		{"Record", unsafe.Sizeof(Record{}), 416},
-		{"Answer", unsafe.Sizeof(Answer{}), 1464},
+		{"Answer", unsafe.Sizeof(Answer{}), 1544},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s takes %d octets, not %d", tc.name, tc.got, tc.want)

@@ -36,7 +36,7 @@ func (v *View) Transfer(zone string, yield func(*Answer) bool) (bool, error) {
 			return true, fmt.Errorf("%s have not synced", r)
 		}
 	}
-	t.run()
+	t.walk()
 	return true, nil
 }
 
@@ -49,7 +49,7 @@ type transfer struct {
 	a      Answer
 }
 
-func (t *transfer) run() {
+func (t *transfer) walk() {
 	if !t.ask(nil, dnswire.TypeSOA) || !t.ask(nil, dnswire.TypeNS) {
 		return
 	}
@@ -98,7 +98,7 @@ func (t *transfer) service(s *service) bool {
 	case ExternalName:
 		return t.ask(base, dnswire.TypeCNAME)
 	case ClusterIP:
-		return t.askAll(base, addrTypes) && t.ask(base, dnswire.TypeSRV) && t.ports(base, s.obj.Ports, nil)
+		return t.askAll(base, addrTypes) && t.ask(base, dnswire.TypeSRV) && t.ports(base, s.obj.Ports, map[Port]struct{}{})
 	}
 	return t.headless(s, base, addrTypes)
 }
@@ -114,9 +114,9 @@ func (t *transfer) external(s *service) bool {
 	case x == nil:
 		return t.headless(s, base, externalTypes)
 	case len(x.v4)+len(x.v6) == 0: // a CNAME, which stands alone
-		return t.ask(base, dnswire.TypeCNAME) && t.ports(base, s.obj.Ports, nil)
+		return t.ask(base, dnswire.TypeCNAME) && t.ports(base, s.obj.Ports, map[Port]struct{}{})
 	}
-	return t.askAll(base, externalTypes) && t.ports(base, s.obj.Ports, nil)
+	return t.askAll(base, externalTypes) && t.ports(base, s.obj.Ports, map[Port]struct{}{})
 }
 
 var (
@@ -139,15 +139,15 @@ func (t *transfer) headless(s *service, base []byte, qtypes []uint16) bool {
 	if !t.askAll(base, qtypes) {
 		return false
 	}
-	var seen []Port
+	seen := map[Port]struct{}{}
 	for _, slice := range s.slices {
 		if !t.ports(base, slice.Ports, seen) {
 			return false
 		}
-		seen = append(seen, slice.Ports...)
 	}
 	labels := map[string]struct{}{}
-	for ref := range s.endpoints {
+	for i := range s.n {
+		ref := s.addrRef(i)
 		label := appendLabel(nil, string(s.appendName(nil, ref)))
 		if s.id.imported {
 			label = s.appendCluster(label, ref)
@@ -163,14 +163,15 @@ func (t *transfer) headless(s *service, base []byte, qtypes []uint16) bool {
 	return true
 }
 
-// ports asks for the SRV records of named ports that are not among seen.
-func (t *transfer) ports(base []byte, ports, seen []Port) bool {
-	same := func(a, b Port) bool { return a.Name == b.Name && a.Protocol == b.Protocol }
-	for i, p := range ports {
-		had := func(o Port) bool { return same(o, p) }
-		if p.Name == "" || slices.ContainsFunc(seen, had) || slices.ContainsFunc(ports[:i], had) {
+// ports asks for the SRV records of named ports that are not among seen, and
+// adds them there.
+func (t *transfer) ports(base []byte, ports []Port, seen map[Port]struct{}) bool {
+	for _, p := range ports {
+		p.Number = 0
+		if _, had := seen[p]; had || p.Name == "" {
 			continue
 		}
+		seen[p] = struct{}{}
 		name := append(appendLabel(appendLabel(nil, "_"+p.Name), "_"+p.Protocol), base...)
 		if !t.ask(name, dnswire.TypeSRV) {
 			return false
@@ -188,8 +189,8 @@ func (t *transfer) addrs(services []*service) {
 			continue
 		}
 		addrs = append(addrs, s.clusterIPs()...)
-		for ref := range s.endpoints {
-			addr, _ := netip.AddrFromSlice(s.addrAt(ref))
+		for i := range s.n {
+			addr, _ := netip.AddrFromSlice(s.addrAt(s.addrRef(i)))
 			addrs = append(addrs, addr)
 		}
 	}

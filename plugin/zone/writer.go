@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"sync"
@@ -53,14 +54,16 @@ func (w *Writer) Index() *Index { return w.ix }
 
 // Batch is a set of changes that becomes visible at once.
 type Batch struct {
-	w       *Writer
-	next    snapshot
-	dirty   map[*serviceState]struct{}
+	w    *Writer
+	next snapshot
+	// dirty is the services to compile, with their slices that came, or by name
+	// and nil went.
+	dirty   map[*serviceState]map[string]*EndpointSlice
 	version uint64 // highest resourceVersion that changed a record, whatever its service is now
 	changed bool   // a record changed
 	touched []uint64
 	all     bool // every answer changed
-	stirred bool // an object came, changed or went
+	objects bool // an object came, changed or went
 }
 
 // Update calls fn and then publishes everything that it did to the batch: a
@@ -69,7 +72,7 @@ func (w *Writer) Update(fn func(*Batch)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.edit++
-	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]struct{}{}}
+	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]map[string]*EndpointSlice{}}
 	fn(b)
 	b.publish()
 }
@@ -169,7 +172,7 @@ func (b *Batch) heldKeys(r Resource) func(func(Key) bool) {
 
 // add takes in an object whose key is not held.
 func (b *Batch) add(o Object) {
-	b.stirred = true
+	b.objects = true
 	b.next.objects[o.Resource()]++
 	switch o := o.(type) {
 	case *Namespace:
@@ -183,18 +186,18 @@ func (b *Batch) add(o Object) {
 	case *EndpointSlice:
 		b.w.held[EndpointSlices][o.Key] = o
 		for st := range b.statesOf(o) {
-			i, _ := slices.BinarySearchFunc(st.slices, o.Name, bySliceName)
-			st.slices = slices.Insert(st.slices, i, o)
+			b.setSlice(st, o.Name, o)
 		}
+		b.noteRefused(o)
 	case *Pod:
 		b.w.held[Pods][o.Key] = o
-		b.eachPodSet(o, func(pods []*Pod) []*Pod { return append(slices.Clip(pods), o) })
+		b.setPod(o, true)
 	}
 }
 
 // remove takes out an object that is held.
 func (b *Batch) remove(o Object) {
-	b.stirred = true
+	b.objects = true
 	b.next.objects[o.Resource()]--
 	switch o := o.(type) {
 	case *Namespace:
@@ -208,26 +211,53 @@ func (b *Batch) remove(o Object) {
 	case *EndpointSlice:
 		delete(b.w.held[EndpointSlices], o.Key)
 		for st := range b.statesOf(o) {
-			if i, ok := slices.BinarySearchFunc(st.slices, o.Name, bySliceName); ok {
-				st.slices = slices.Delete(st.slices, i, i+1)
-			}
+			b.setSlice(st, o.Name, nil)
 		}
 	case *Pod:
 		delete(b.w.held[Pods], o.Key)
-		b.eachPodSet(o, func(pods []*Pod) []*Pod {
-			return slices.DeleteFunc(slices.Clone(pods), func(p *Pod) bool { return p.Key == o.Key })
-		})
+		b.setPod(o, false)
 	}
 }
 
-func bySliceName(s *EndpointSlice, name string) int {
-	switch {
-	case s.Name < name:
-		return -1
-	case s.Name > name:
-		return 1
+// setSlice notes that st has the slice o under a name, or if o is nil none.
+func (b *Batch) setSlice(st *serviceState, name string, o *EndpointSlice) {
+	if b.dirty[st] == nil {
+		b.dirty[st] = map[string]*EndpointSlice{}
 	}
-	return 0
+	b.dirty[st][name] = o
+}
+
+// apply returns the slices of a service, sorted by name, with those changed.
+func apply(old []*EndpointSlice, changed map[string]*EndpointSlice) []*EndpointSlice {
+	if len(changed) == 0 {
+		return old
+	}
+	added := make([]*EndpointSlice, 0, len(changed))
+	for _, o := range changed {
+		if o != nil {
+			added = append(added, o)
+		}
+	}
+	slices.SortFunc(added, func(a, b *EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
+	all := make([]*EndpointSlice, 0, len(old)+len(added))
+	for _, o := range old {
+		if _, ok := changed[o.Name]; ok {
+			continue
+		}
+		for len(added) > 0 && added[0].Name < o.Name {
+			all, added = append(all, added[0]), added[1:]
+		}
+		all = append(all, o)
+	}
+	return append(all, added...)
+}
+
+// noteRefused counts o if it has a name that was refused.
+func (b *Batch) noteRefused(o *EndpointSlice) {
+	if name := cmp.Or(o.Ready.refused(), o.NotReady.refused()); name != "" {
+		b.w.ix.refused.Add(1)
+		b.w.ix.lastRefused.Store(&RefusedName{o.Key, name})
+	}
 }
 
 // statesOf yields the states of the service and the import that o belongs to.
@@ -256,7 +286,9 @@ func (b *Batch) state(k Key, imported bool) *serviceState {
 		st = &serviceState{id: id}
 		states[k] = st
 	}
-	b.dirty[st] = struct{}{}
+	if _, ok := b.dirty[st]; !ok {
+		b.dirty[st] = nil
+	}
 	return st
 }
 
@@ -280,17 +312,29 @@ func (b *Batch) deleteNamespace(ns *Namespace) {
 	b.touch(h, 0)
 }
 
-func (b *Batch) eachPodSet(p *Pod, change func([]*Pod) []*Pod) {
+// setPod adds p to the pods at its addresses, or takes it out.
+func (b *Batch) setPod(p *Pod, there bool) {
 	for _, addr := range p.Addrs {
 		h := hashAddr(addr)
-		set := &podSet{addr: addr, pods: change(b.next.podsAt(addr))}
+		b.touched = append(b.touched, h)
 		same := func(o *podSet) bool { return o.addr == addr }
+		set := b.next.podSetAt(addr)
+		switch {
+		case set == nil:
+			set = &podSet{addr: addr, edit: b.w.edit}
+		case set.edit != b.w.edit:
+			set = &podSet{addr, append(make([]*Pod, 0, len(set.pods)+1), set.pods...), b.w.edit}
+		}
+		if there {
+			set.pods = append(set.pods, p)
+		} else {
+			set.pods = slices.DeleteFunc(set.pods, func(o *Pod) bool { return o.Key == p.Key })
+		}
 		if len(set.pods) == 0 {
 			b.next.pods.remove(b.w.edit, h, same)
 		} else {
 			b.next.pods.set(b.w.edit, h, set, same)
 		}
-		b.touched = append(b.touched, h)
 	}
 }
 
@@ -303,10 +347,11 @@ func (b *Batch) touch(h, version uint64) {
 
 // publish compiles the services that changed and makes the batch visible.
 func (b *Batch) publish() {
-	if !b.stirred && !b.all {
+	if !b.objects && !b.all {
 		return
 	}
-	for st := range b.dirty {
+	for st, changed := range b.dirty {
+		st.slices = apply(st.slices, changed)
 		b.compile(st)
 	}
 	w := b.w
@@ -338,7 +383,7 @@ func (w *Writer) nextSerial(version uint32) uint32 {
 
 func (b *Batch) compile(st *serviceState) {
 	old := st.compiled
-	st.compiled = compileService(st.id, st.obj, st.slices)
+	st.compiled = compileService(st.id, st.obj, st.slices, old)
 	if st.obj == nil && len(st.slices) == 0 {
 		delete(b.w.states(st.id.imported), st.id.Key)
 	}
@@ -365,50 +410,23 @@ func (b *Batch) compile(st *serviceState) {
 // reindex brings the reverse entries from what old gave rise to to what new
 // does.
 func (b *Batch) reindex(id *ident, old, new *service) {
-	var memo ownersMemo
-	diffAddrs(old, new, func(addr netip.Addr, added bool) {
+	any := func(*owners) bool { return true }
+	var addrs []netip.Addr
+	changedAddrs(old, new, func(addr netip.Addr) { addrs = append(addrs, addr) })
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	for _, addr := range slices.Compact(addrs) {
 		h := hashAddr(addr)
-		after := memo.step(b.next.ownersAt(h), id, added)
-		any := func(*owners) bool { return true }
-		if after == nil {
+		b.touched = append(b.touched, h)
+		before, now := old.owns(addr), new.owns(addr)
+		if before == now {
+			continue
+		}
+		if after := b.next.ownersAt(h).change(b.w.edit, id, before, now); after == nil {
 			b.next.reverse.remove(b.w.edit, h, any)
 		} else {
 			b.next.reverse.set(b.w.edit, h, after, any)
 		}
-		b.touched = append(b.touched, h)
-	})
-}
-
-// ownersMemo lets the addresses of a service share the set of their owners,
-// which mostly goes from one same set to another.
-type ownersMemo struct {
-	before, after *owners
-	added, valid  bool
-}
-
-// step returns before with one mention of id more or less; nil is no owner.
-func (m *ownersMemo) step(before *owners, id *ident, added bool) *owners {
-	if m.valid && m.before == before && m.added == added {
-		return m.after
 	}
-	*m = ownersMemo{before: before, added: added, valid: true}
-	switch {
-	case added && before == nil:
-		m.after = &id.solo
-	case added:
-		m.after = &owners{append(slices.Clip(before.ids), id)}
-	case before != nil:
-		ids := slices.Clone(before.ids)
-		if i := slices.Index(ids, id); i >= 0 {
-			ids = slices.Delete(ids, i, i+1)
-		}
-		if len(ids) == 1 {
-			m.after = &ids[0].solo
-		} else if len(ids) > 1 {
-			m.after = &owners{ids}
-		}
-	}
-	return m.after
 }
 
 func (ix *Index) generation(h uint64) *atomic.Uint64 {
