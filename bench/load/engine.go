@@ -5,27 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // engine runs everything in one goroutine:
 //
-//  1. Begin the lookups that may begin: in a closed loop where there is a free
+//  1. Send the queries that may be sent: in a closed loop where there is a free
 //     slot, in an open loop those that are due.
-//  2. Wait for replies, up to when the next thing is due. An open loop polls
-//     when that is soon: no timer wakes in microseconds.
-//  3. Match each reply to its query, check it, and end its lookup or begin the
-//     next step of its walk.
-//  4. Give up lookups whose queries had timed out before the replies were read:
-//     what is in a socket by then is in time, however long this program was
-//     held up.
+//  2. Wait for replies, up to when the next query is due.
+//  3. Match each reply to its query and check it.
+//  4. Give up the queries that had timed out before the replies were read: what
+//     is in a socket by then is in time, however long this program was held up.
 type engine struct {
 	config  *Config
-	lookups []lookup
-	nextUp  int // of lookups
+	queries []*query
+	nextUp  int // of queries
 	sockets []*socket
 	nextOut int // of sockets, in an open loop
 	poller  *poller
@@ -35,22 +35,28 @@ type engine struct {
 	// All times are since zero.
 	zero       time.Time
 	begin, end time.Duration // of the measurement
-	due        float64       // ns, when an open loop's next lookup is to begin
-	progress   time.Duration // when to show it again
+	due        float64       // ns, when an open loop's next query is to be sent
 
 	counts  Result
 	rcodes  [16]uint64
 	latency histogram
 }
 
-func newEngine(c *Config, lookups []lookup) (e *engine, err error) {
-	e = &engine{config: c, lookups: lookups}
+func newEngine(c *Config) (e *engine, err error) {
+	e = &engine{config: c}
 	e.counts = Result{Proto: "udp", Mode: "closed", Rate: c.Rate, Sockets: c.Sockets, InFlight: c.InFlight}
 	if c.TCP {
 		e.counts.Proto = "tcp"
 	}
 	if c.Rate > 0 {
 		e.counts.Mode = "open"
+	}
+	for _, question := range c.Questions {
+		q, err := newQuery(question)
+		if err != nil {
+			return nil, err
+		}
+		e.queries = append(e.queries, q)
 	}
 	if e.poller, err = newPoller(); err != nil {
 		return nil, err
@@ -67,17 +73,6 @@ func newEngine(c *Config, lookups []lookup) (e *engine, err error) {
 		}
 	}
 	e.slots = newSlots(e.sockets, c.InFlight)
-	if c.Random != "" {
-		right := new([]byte)
-		for i := range e.slots.all {
-			q, err := randomQuery(c.Random, c.EDNS, right)
-			if err != nil {
-				e.close()
-				return nil, err
-			}
-			e.slots.all[i].random = &lookup{steps: []step{{q, nil}}}
-		}
-	}
 	return e, nil
 }
 
@@ -91,10 +86,15 @@ func (e *engine) close() {
 func (e *engine) now() time.Duration { return time.Since(e.zero) }
 
 func (e *engine) run() error {
+	// Timers of a thread may be 50 µs late otherwise, prctl(2).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("asking for exact timers: %w", err)
+	}
 	e.zero = time.Now()
 	e.begin = e.config.Warmup
 	e.end = e.begin + e.config.Duration
-	e.progress = time.Second
 	for {
 		now := e.now()
 		if e.stop.Load() && now < e.end {
@@ -102,7 +102,7 @@ func (e *engine) run() error {
 			e.due = float64(e.end)
 		}
 		if e.config.Rate > 0 {
-			e.beginDue(now)
+			e.sendDue(now)
 		} else if now < e.end {
 			for _, s := range e.sockets {
 				e.fill(s)
@@ -110,12 +110,6 @@ func (e *engine) run() error {
 		}
 		if now >= e.end && e.slots.inFlight == 0 && (e.config.Rate == 0 || e.due >= float64(e.end)) {
 			return nil
-		}
-		if now >= e.progress {
-			e.progress = now + time.Second
-			if e.config.Progress != nil {
-				e.config.Progress(e.result())
-			}
 		}
 		for _, s := range e.sockets {
 			if err := e.flush(s); err != nil {
@@ -149,40 +143,35 @@ func (e *engine) patience(now time.Duration) time.Duration {
 	if e.config.Rate == 0 || e.due >= float64(e.end) {
 		return tick
 	}
-	return min(max(time.Duration(e.due)-now-time.Millisecond, 0), tick)
+	return min(max(time.Duration(e.due)-now, 0), tick)
 }
 
-// fill begins as many lookups at a socket as there is room for.
+// fill sends as many queries from a socket as there is room for.
 func (e *engine) fill(s *socket) {
 	for s.free >= 0 {
-		e.start(s, e.next(), e.now())
+		e.send(s, e.now())
 	}
 }
 
-// beginDue begins lookups of an open loop, some at a time so that replies are
-// read in between.
-func (e *engine) beginDue(now time.Duration) {
+// sendDue sends the queries of an open loop that are due, some at a time so
+// that replies are read in between.
+func (e *engine) sendDue(now time.Duration) {
 	for range 64 {
 		if e.due > float64(now) || e.due >= float64(e.end) {
 			return
 		}
 		due := time.Duration(e.due)
 		s := e.room()
-		if s == nil && now-due <= e.config.Timeout {
+		switch {
+		case s != nil:
+			e.send(s, due)
+		case now-due <= e.config.Timeout:
 			return
-		}
-		l := e.next()
-		queries := 1
-		if s != nil {
-			queries = e.start(s, l, due)
-		} else if due >= e.begin { // has waited for room for longer than for an answer
+		case due >= e.begin: // has waited for room for longer than for an answer
 			e.counts.Sent++
 			e.counts.Lost++
 		}
-		if e.config.Walk {
-			queries = 1
-		}
-		e.due += float64(queries) * float64(time.Second) / e.config.Rate
+		e.due += float64(time.Second) / e.config.Rate
 	}
 }
 
@@ -198,53 +187,53 @@ func (e *engine) room() *socket {
 	return nil
 }
 
-// next returns the lookup whose turn it is, nil for a random one.
-func (e *engine) next() *lookup {
-	if e.config.Random != "" {
-		return nil
-	}
-	l := &e.lookups[e.nextUp]
-	if e.nextUp++; e.nextUp == len(e.lookups) {
+// send sends the next query from a socket with a free slot.
+func (e *engine) send(s *socket, due time.Duration) {
+	q := e.queries[e.nextUp]
+	if e.nextUp++; e.nextUp == len(e.queries) {
 		e.nextUp = 0
 	}
-	return l
-}
-
-// start begins a lookup at a socket with a free slot. It returns the number of
-// queries sent.
-func (e *engine) start(s *socket, l *lookup, begun time.Duration) int {
 	n := e.slots.take(s)
 	slot := &e.slots.all[n]
-	if l == nil {
-		l = slot.random
-		l.steps[0][0].randomize()
-	}
-	slot.lookup, slot.step, slot.begun = l, 0, begun
-	slot.measured = begun >= e.begin
-	return e.send(n)
-}
-
-// send sends the queries of a slot's step.
-func (e *engine) send(n int32) (sent int) {
-	slot := &e.slots.all[n]
-	slot.pending, slot.answered, slot.found = 0, 0, false
+	slot.query, slot.due, slot.measured = q, due, due >= e.begin
 	slot.sent = e.now()
-	for i, q := range slot.lookup.steps[slot.step] {
-		if q == nil {
-			break
-		}
-		slot.pending |= 1 << i
-		binary.BigEndian.PutUint16(q.frame[frameID:], e.slots.id(n, i))
-		slot.sock.send(q.frame)
-		sent++
-	}
+	binary.BigEndian.PutUint16(q.frame[frameID:], e.slots.id(n))
+	s.send(q.frame)
 	if slot.measured {
-		e.counts.Sent += uint64(sent)
+		e.counts.Sent++
 	}
-	return sent
 }
 
-// expire gives up the lookups in flight that have timed out.
+// reply takes a message that came in at a socket.
+func (e *engine) reply(s *socket, message []byte) {
+	if len(message) < headerLength || message[2]&response == 0 {
+		e.counts.Unmatched++
+		return
+	}
+	n, ok := e.slots.find(s, binary.BigEndian.Uint16(message))
+	if !ok || !e.slots.all[n].query.isAnsweredBy(message) {
+		e.counts.Unmatched++
+		return
+	}
+	slot := &e.slots.all[n]
+	if slot.measured {
+		e.latency.record(e.now() - slot.due)
+		e.counts.Answered++
+		e.rcodes[message[3]&15]++
+		if message[2]&truncated != 0 {
+			e.counts.Truncated++
+		}
+	}
+	if wrong := slot.query.check(message); wrong != "" {
+		e.counts.Wrong++
+		if q := slot.query.question; e.counts.FirstWrong == "" {
+			e.counts.FirstWrong = fmt.Sprintf("%s %s: %s", dns.Fqdn(q.Name), dns.Type(q.Type), wrong)
+		}
+	}
+	e.slots.release(n)
+}
+
+// expire gives up the queries in flight that have timed out.
 func (e *engine) expire(now time.Duration) {
 	for n := e.slots.head; n >= 0 && now-e.slots.all[n].sent > e.config.Timeout; n = e.slots.head {
 		e.lose(n)
@@ -252,8 +241,8 @@ func (e *engine) expire(now time.Duration) {
 }
 
 func (e *engine) lose(n int32) {
-	if slot := &e.slots.all[n]; slot.measured {
-		e.counts.Lost += uint64(bits.OnesCount8(slot.pending))
+	if e.slots.all[n].measured {
+		e.counts.Lost++
 	}
 	e.slots.release(n)
 }
@@ -273,7 +262,7 @@ func (e *engine) receive(s *socket) error {
 		return err
 	}
 	for n := s.first; n < s.first+int32(e.config.InFlight); n++ {
-		if e.slots.all[n].pending != 0 {
+		if e.slots.all[n].query != nil {
 			e.lose(n)
 		}
 	}

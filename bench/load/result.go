@@ -9,7 +9,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Result is what a run measured: of the lookups that began after the warm-up,
+// Result is what a run measured: of the queries that were due after the warm-up,
 // but for Wrong and FirstWrong, which count from the start.
 type Result struct {
 	Proto    string  `json:"proto"`      // udp or tcp
@@ -38,11 +38,10 @@ type Result struct {
 	QPS    float64           `json:"qps"` // answered queries a second
 	Rcodes map[string]uint64 `json:"rcodes"`
 
-	Lookups uint64  `json:"lookups"` // that were completed: those of Latency
 	Latency Latency `json:"latency_us"`
 }
 
-// Latency is that of lookups, in microseconds. Percentiles are within 0.4 %.
+// Latency is that of the answered queries, in microseconds. Percentiles are within 0.4 %.
 type Latency struct {
 	Min  float64 `json:"min"`
 	Mean float64 `json:"mean"`
@@ -69,7 +68,6 @@ func (e *engine) result() *Result {
 	}
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 	h := &e.latency
-	r.Lookups = h.n
 	r.Latency = Latency{Min: us(h.min), Mean: us(h.mean()), P50: us(h.quantile(0.50)), P90: us(h.quantile(0.90)),
 		P99: us(h.quantile(0.99)), P999: us(h.quantile(0.999)), Max: us(h.max)}
 	return &r
@@ -102,8 +100,8 @@ func (r *Result) String() string {
 		fmt.Fprintf(&b, ", %d connections closed by the server", r.Reconnects)
 	}
 	l := r.Latency
-	fmt.Fprintf(&b, "\nlatency   min %.0f  mean %.0f  p50 %.0f  p90 %.0f  p99 %.0f  p99.9 %.0f  max %.0f µs, of %d lookups\n",
-		l.Min, l.Mean, l.P50, l.P90, l.P99, l.P999, l.Max, r.Lookups)
+	fmt.Fprintf(&b, "\nlatency   min %.0f  mean %.0f  p50 %.0f  p90 %.0f  p99 %.0f  p99.9 %.0f  max %.0f µs\n",
+		l.Min, l.Mean, l.P50, l.P90, l.P99, l.P999, l.Max)
 	if r.Wrong > 0 {
 		fmt.Fprintf(&b, "first wrong answer: %s\n", r.FirstWrong)
 	}

@@ -8,6 +8,9 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // socket is a connected, non-blocking UDP socket or a TCP connection. Go's own
@@ -125,7 +128,7 @@ func (s *socket) receive(handle func(message []byte)) error {
 // poller tells which sockets have something to read.
 type poller struct {
 	fd     int
-	events [64]syscall.EpollEvent
+	events [64]unix.EpollEvent
 }
 
 func newPoller() (*poller, error) {
@@ -149,14 +152,17 @@ func (p *poller) watch(op int, s *socket, writable bool) error {
 	return nil
 }
 
-// wait waits up to timeout, rounded down to milliseconds, and returns events
-// with the index of a socket in Fd.
-func (p *poller) wait(timeout time.Duration) ([]syscall.EpollEvent, error) {
-	n, err := syscall.EpollWait(p.fd, p.events[:], int(timeout.Milliseconds()))
-	if err == syscall.EINTR {
+// wait waits up to timeout and returns events with the index of a socket in Fd.
+// The scheduler is not told of the wait: it would take the processor away, and
+// the queries that are due next would be late.
+func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
+	limit := unix.NsecToTimespec(timeout.Nanoseconds())
+	n, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)),
+		uintptr(unsafe.Pointer(&limit)), 0, 0)
+	if err == unix.EINTR {
 		return nil, nil
 	}
-	if err != nil {
+	if err != 0 {
 		return nil, fmt.Errorf("waiting for replies: %w", err)
 	}
 	return p.events[:n], nil

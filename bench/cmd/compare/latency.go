@@ -51,7 +51,7 @@ func (r *runner) latencyAt(ctx context.Context, p *peer.Peer, s *site, round int
 		return err
 	}
 	rate := r.stockMax[mix] * float64(percent) / 100
-	l, err := r.dnsload(ctx, p, checked, "-mode", "open", "-rate", fmt.Sprintf("%.0f", rate), "-sockets", "16",
+	l, err := r.dnsload(ctx, p, checked, "-rate", fmt.Sprintf("%.0f", rate), "-sockets", "16",
 		"-duration", r.plan.seconds.String(), "-warmup", "300ms")
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func parseDnsperf(text string) (l load, err error) {
 // dnsload runs our own load generator, which checks every answer. A wrong one
 // is no error but counted.
 func (r *runner) dnsload(ctx context.Context, p *peer.Peer, questions string, args ...string) (l load, err error) {
-	cmd := exec.CommandContext(ctx, r.programs["dnsload"], append([]string{"-server", p.Addr, "-questions", questions, "-quiet", "-json", "-"}, args...)...)
+	cmd := exec.CommandContext(ctx, r.programs["dnsload"], append([]string{"-server", p.Addr, "-questions", questions, "-json"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
