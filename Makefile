@@ -22,7 +22,7 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push run test test-differential test-hostile lint fuzz bench bench-quick bench-smoke bench-tools bench-build profile clean FORCE
+.PHONY: help build image push run test test-differential test-hostile lint fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -95,24 +95,34 @@ FORCE:
 bench-tools: $(BENCH)/clusterdns $(BENCH)/dnsload $(BENCH)/compare $(BENCH)/report
 bench-build: bench-tools $(BENCH)/coredns $(BENCH)/kubetest
 
-bench: bench-build ## compare with CoreDNS, NSD and Knot, in 40 minutes; bench/README.md says how
-	$(BENCH)/compare -plan full -bin $(BENCH) -repo . -out bench/results/results.json
-	$(BENCH)/report -in bench/results/results.json -out bench/results -readme README.md
+# $(call compare,PLAN,FOLDER,options of report)
+compare = mkdir -p $(2) && $(BENCH)/compare -plan $(1) -bin $(BENCH) -repo . -out $(2)/results.json $(if $(ONLY),-only $(ONLY)) && \
+	$(BENCH)/report -in $(2)/results.json -out $(2) $(3)
 
-bench-quick: bench-build ## the same in 5 minutes with a small cluster; the report is in bin/bench/quick
-	mkdir -p $(BENCH)/quick
-	$(BENCH)/compare -plan quick -bin $(BENCH) -repo . -out $(BENCH)/quick/results.json
-	$(BENCH)/report -in $(BENCH)/quick/results.json -out $(BENCH)/quick
+bench: bench-build ## compare with CoreDNS, NSD and Knot, in 30 minutes; bench/README.md says how
+	$(call compare,full,bench/results,-readme README.md)
 
-bench-smoke: bench-tools ## prove in seconds that the comparison works, with clusterdns alone
-	mkdir -p $(BENCH)/smoke
-	$(BENCH)/compare -plan smoke -bin $(BENCH) -repo . -out $(BENCH)/smoke/results.json
-	$(BENCH)/report -in $(BENCH)/smoke/results.json -out $(BENCH)/smoke
+bench-paced: bench-build ## of that the CPU per query only, at everyday rates and at saturation, in 10 minutes
+	$(call compare,paced,bench/results,-readme README.md)
+
+bench-quick: bench-build ## a bit of everything with a small cluster, in 6 minutes; the report is in bin/bench/quick
+	$(call compare,quick,$(BENCH)/quick)
+
+bench-smoke: bench-tools ## prove in a minute that the comparison works, with clusterdns alone
+	$(call compare,smoke,$(BENCH)/smoke)
+
+# The policy keeps the packages from starting their servers. A machine that has
+# one of its own decides itself.
+POLICY := /usr/sbin/policy-rc.d
+
+bench-packages: ## install NSD, Knot and dnsperf on Debian, as root
+	if test ! -e $(POLICY); then trap 'rm -f $(POLICY)' EXIT; printf '#!/bin/sh\nexit 101\n' >$(POLICY); chmod +x $(POLICY); fi; \
+	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends nsd knot dnsperf
 
 MIX ?= clusterip
 
-profile: $(BENCH)/clusterdns $(BENCH)/dnsload $(BENCH)/compare ## leave CPU and heap profiles of clusterdns under load of MIX (clusterip) in bench/results
-	$(BENCH)/compare -plan profile -bin $(BENCH) -repo . -out bench/results/profile.json -profile $(MIX)
+profile: $(BENCH)/clusterdns $(BENCH)/dnsload $(BENCH)/compare ## leave CPU and heap profiles of clusterdns in bench/results, under load of MIX (clusterip), at RATE queries a second or as many as it answers
+	$(BENCH)/compare -plan profile -bin $(BENCH) -repo . -out bench/results/profile.json -profile $(MIX) $(if $(RATE),-rate $(RATE))
 
 clean: ## remove what was built
 	rm -rf bin

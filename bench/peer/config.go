@@ -14,7 +14,9 @@ type Config struct {
 	Name   string // one of package results' names
 	Binary string // of the server
 	Dir    string // of its own; made if missing
-	CPU    int    // the core that it runs on
+	CPUs   string // the cores that it runs on, as taskset has them
+	Cores  int    // how many those are
+	IP     string // that it listens on, of loopback
 
 	// One of these says where it has the cluster from.
 	API      *API     // the API server, as a pod has it: CoreDNS and clusterdns
@@ -67,7 +69,7 @@ func (c Config) corefile(p ports) string {
 		cache = []string{"cache 30"}
 	}
 	lines := []string{
-		"bind 127.0.0.1",
+		"bind " + c.IP,
 		"errors",
 		fmt.Sprintf("health 127.0.0.1:%d", p.health),
 		fmt.Sprintf("ready 127.0.0.1:%d", p.ready),
@@ -85,22 +87,29 @@ func (c Config) corefile(p ports) string {
 	return fmt.Sprintf(".:%d {\n    %s\n}\n", p.dns, strings.Join(lines, "\n    "))
 }
 
-// nsd has one server process and no rate limit: Debian builds response rate
-// limiting in and limits negative answers to 200 a second otherwise.
+// nsd has a server process for each core, with a socket of its own where there
+// are several, and no rate limit: Debian builds response rate limiting in and
+// limits negative answers to 200 a second otherwise.
 func (c Config) nsd(p ports) string {
 	var b strings.Builder
+	reuseport := "no"
+	if c.Cores > 1 {
+		reuseport = "yes"
+	}
 	fmt.Fprintf(&b, `server:
-    ip-address: 127.0.0.1@%d
-    do-ip6: no
-    server-count: 1
-    username: ""
+    ip-address: %s@%d
+    server-count: %d
+    reuseport: %s
+    minimal-responses: yes
+`, c.IP, p.dns, c.Cores, reuseport)
+	fmt.Fprintf(&b, `    username: ""
     chroot: ""
-    zonesdir: "%[2]s"
+    zonesdir: "%[1]s"
     database: ""
-    pidfile: "%[2]s/nsd.pid"
-    xfrdfile: "%[2]s/xfrd.state"
-    zonelistfile: "%[2]s/zone.list"
-    xfrdir: "%[2]s"
+    pidfile: "%[1]s/nsd.pid"
+    xfrdfile: "%[1]s/xfrd.state"
+    zonelistfile: "%[1]s/zone.list"
+    xfrdir: "%[1]s"
     rrl-ratelimit: 0
     rrl-whitelist-ratelimit: 0
     round-robin: yes
@@ -109,23 +118,25 @@ func (c Config) nsd(p ports) string {
     tcp-timeout: 120
 remote-control:
     control-enable: no
-`, p.dns, c.Dir)
+`, c.Dir)
 	for i, z := range world.Zones {
 		fmt.Fprintf(&b, "zone:\n    name: %s\n    zonefile: %s\n", strings.TrimSuffix(z, "."), c.Zones[i])
 	}
 	return b.String()
 }
 
-// knot has one worker for each protocol. Without its module rrl it has no rate
-// limit.
+// knot has a worker for each protocol and core. Without its module rrl it has
+// no rate limit.
 func (c Config) knot(p ports) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `server:
     rundir: "%[2]s"
-    listen: 127.0.0.1@%[1]d
-    udp-workers: 1
-    tcp-workers: 1
+    listen: %[3]s@%[1]d
+    udp-workers: %[4]d
+    tcp-workers: %[4]d
     background-workers: 1
+    tcp-reuseport: on
+    socket-affinity: on
     tcp-max-clients: 1000
     tcp-idle-timeout: 120
     answer-rotation: on
@@ -142,7 +153,7 @@ template:
     journal-content: none
     semantic-checks: off
 zone:
-`, p.dns, c.Dir)
+`, p.dns, c.Dir, c.IP, c.Cores)
 	for i, z := range world.Zones {
 		fmt.Fprintf(&b, "  - domain: %s\n    file: %s\n", strings.TrimSuffix(z, "."), c.Zones[i])
 	}

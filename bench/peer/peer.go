@@ -1,4 +1,4 @@
-// Package peer starts the servers that are compared, one core each, and reads
+// Package peer starts the servers that are compared and reads
 // from the kernel what they use. It is for Linux.
 package peer
 
@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/clusterdns/clusterdns/bench/question"
 )
@@ -46,7 +47,7 @@ func Start(c Config) (*Peer, error) {
 	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
 	}
-	command = append([]string{"taskset", "-c", strconv.Itoa(c.CPU)}, command...)
+	command = append([]string{"taskset", "-c", c.CPUs}, command...)
 	env := slices.Clone(c.Env)
 	if c.API != nil {
 		env = append(env, "KUBERNETES_SERVICE_HOST="+c.API.Host, "KUBERNETES_SERVICE_PORT="+c.API.Port, "TOKEN="+c.API.Token)
@@ -58,7 +59,7 @@ func Start(c Config) (*Peer, error) {
 	}
 	return &Peer{
 		Process: process, Config: c,
-		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.dns)), metrics: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.metrics)),
+		Addr: net.JoinHostPort(c.IP, strconv.Itoa(p.dns)), metrics: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.metrics)),
 	}, nil
 }
 
@@ -116,57 +117,23 @@ func (p *Peer) Metric(ctx context.Context, name string) (sum float64, err error)
 		return 0, fmt.Errorf("metric %s of %s: %w", name, p.Config.Name, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
 	if err != nil {
 		return 0, fmt.Errorf("metric %s of %s: %w", name, p.Config.Name, err)
 	}
-	sum, found := parseMetric(string(body), name)
-	if !found {
+	family := families[name]
+	if family == nil {
 		return 0, fmt.Errorf("%s has no metric %s", p.Config.Name, name)
+	}
+	for _, m := range family.Metric {
+		sum += m.GetGauge().GetValue() + m.GetCounter().GetValue() + m.GetUntyped().GetValue()
 	}
 	return sum, nil
 }
 
-func parseMetric(text, name string) (sum float64, found bool) {
-	for line := range strings.Lines(text) {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest == "" || rest[0] != ' ' && rest[0] != '{' {
-			continue
-		}
-		fields := strings.Fields(rest[strings.LastIndexByte(rest, '}')+1:])
-		if len(fields) == 0 {
-			continue
-		}
-		if v, err := strconv.ParseFloat(fields[0], 64); err == nil {
-			sum, found = sum+v, true
-		}
-	}
-	return sum, found
-}
-
-// HasFastLane reports whether a clusterdns binary knows the option fastlane. It
-// is told by which of two options the server calls unknown.
-func HasFastLane(binary, dir string) (bool, error) {
-	conf := filepath.Join(dir, "Corefile.fastlane")
-	const corefile = ".:0 {\n    kubernetes cluster.local {\n        fastlane off\n        no_such_option\n    }\n}\n"
-	if err := os.WriteFile(conf, []byte(corefile), 0o644); err != nil {
-		return false, fmt.Errorf("looking for the fast lane: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, binary, "-conf", conf).CombinedOutput()
-	text := string(out)
-	switch {
-	case strings.Contains(text, "no_such_option"):
-		return true, nil
-	case strings.Contains(text, "fastlane"):
-		return false, nil
-	}
-	return false, fmt.Errorf("looking for the fast lane: %s says %q, %v", binary, text, err)
-}
-
 // Version returns what a binary says of itself in one line, with what the
-// figures of its Debian package need to be read with.
+// figures of NSD's Debian package need to be read with.
 func Version(name, binary string) (string, error) {
 	flag := map[string]string{"nsd": "-v", "knot": "-V"}[name]
 	if flag == "" {
@@ -182,26 +149,20 @@ func Version(name, binary string) (string, error) {
 	if len(lines) > 1 && name != "nsd" && name != "knot" { // CoreDNS: its version, then Go's
 		version += ", " + strings.TrimRight(lines[1], ", ")
 	}
-	if name == "nsd" {
-		version += ", 1 server process, rrl-ratelimit 0"
-		if strings.Contains(text, "--disable-recvmmsg") {
-			version += ", built without recvmmsg"
-		}
-	}
-	if name == "knot" {
-		version += ", 1 UDP and 1 TCP worker"
+	if name == "nsd" && strings.Contains(text, "--disable-recvmmsg") {
+		version += ", built without recvmmsg"
 	}
 	return version, nil
 }
 
-// FreePorts returns ports of loopback that nobody listens on, neither UDP nor
-// TCP, below those that outgoing connections have (from 32768 on).
+// FreePorts returns ports that nobody listens on, neither UDP nor TCP, below
+// those that outgoing connections have (from 32768 on).
 func FreePorts(n int) ([]int, error) {
 	var ports []int
 	var err error
 	for range 100 * n {
 		port := 10000 + rand.IntN(9000)
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		addr := net.JoinHostPort("", strconv.Itoa(port)) // all, IPv4 and IPv6
 		tcp, err1 := net.Listen("tcp", addr)
 		udp, err2 := net.ListenPacket("udp", addr)
 		if err = errors.Join(err1, err2); err == nil && !slices.Contains(ports, port) {

@@ -8,38 +8,6 @@ import (
 	"time"
 )
 
-func TestParseStat(t *testing.T) {
-	for _, row := range []struct {
-		text   string
-		parent int
-		cpu    time.Duration
-		bad    bool
-	}{
-		{text: "14710 (kubetest) S 14519 14710 14710 0 -1 1077936128 36 0 0 0 250 31 7 8 20 0 9 0 66 220 33", parent: 14519, cpu: 2810 * time.Millisecond},
-		{text: "7 (a) b (c) R 1 7 7 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 5 6 7", parent: 1, cpu: 30 * time.Millisecond},
-		{text: "7 (short) R 1 7", bad: true},
-		{text: "7 (letters) R one 7 7 0 -1 0 0 0 0 0 x y 0 0 20 0 1", bad: true},
-		{text: "", bad: true},
-	} {
-		parent, cpu, err := parseStat(row.text)
-		if parent != row.parent || cpu != row.cpu || (err != nil) != row.bad {
-			t.Errorf("%q: parent %d, CPU %v, error %v", row.text, parent, cpu, err)
-		}
-	}
-}
-
-func TestParseKB(t *testing.T) {
-	const status = "Name:\tnsd\nVmHWM:\t  354876 kB\nVmRSS:\t   1024 kB\nBad:\tmany kB\n"
-	for field, want := range map[string]int64{"VmHWM": 354876 << 10, "VmRSS": 1 << 20, "Vm": 0, "Pss": 0} {
-		if got, err := parseKB(status, field); got != want || err != nil {
-			t.Errorf("%s: %d, %v, want %d", field, got, err, want)
-		}
-	}
-	if _, err := parseKB(status, "Bad"); err == nil {
-		t.Error("no error for a size that is no number")
-	}
-}
-
 // TestUsageOf burns a tenth of a second of CPU in this process, and has a child.
 func TestUsageOf(t *testing.T) {
 	before, err := UsageOf(os.Getpid())
@@ -74,6 +42,9 @@ func TestUsageOf(t *testing.T) {
 	}
 	if rss, err := RSS(os.Getpid()); err != nil || rss < 1<<20 {
 		t.Errorf("RSS %d, %v", rss, err)
+	}
+	if idle, cores, err := MachineIdle(); err != nil || idle <= 0 || cores < 1 {
+		t.Errorf("%d cores were idle for %v, %v", cores, idle, err)
 	}
 	if _, err := UsageOf(1 << 30); err == nil {
 		t.Error("no error for a process that does not exist")

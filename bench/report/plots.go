@@ -20,7 +20,7 @@ import (
 // without extension. Those for which nothing was measured are left out.
 func Plots(r *results.Results, dir string) (files []string, err error) {
 	t := newTable(r)
-	for _, make := range []func(*table) (*figure, error){cpuFigure, latencyFigure, memoryFigure, growthFigure} {
+	for _, make := range []func(*table) (*figure, error){rateFigure, latencyFigure, cpuFigure, memoryFigure, growthFigure} {
 		f, err := make(t)
 		if err == nil && f != nil {
 			err = f.save(dir)
@@ -56,7 +56,9 @@ func (t *table) where(match func(row) bool) (found []row) {
 // cpuFigure shows the CPU per query of each kind of question as groups of bars.
 func cpuFigure(t *table) (*figure, error) {
 	world := t.mainWorld()
-	bars := t.where(func(w row) bool { return w.what == "cpu_per_query" && w.proto == "udp" && w.world == world })
+	bars := t.where(func(w row) bool {
+		return w.what == "cpu_per_query" && w.proto == "udp" && w.world == world && w.load == results.Saturated
+	})
 	if len(bars) == 0 {
 		return nil, nil
 	}
@@ -97,7 +99,7 @@ func cpuFigure(t *table) (*figure, error) {
 	p.X.Padding, p.Y.Padding = 4, 0
 	p.X.Min, p.X.Max = -0.5, float64(len(bars))-0.5
 	p.Y.Min, p.Y.Max = 0, 1.08*highest
-	return &figure{file: "cpu-per-query", title: "CPU per query over UDP, " + worldName(world), panels: []*plot.Plot{p}, legend: ids}, nil
+	return &figure{file: "cpu-per-query", title: "CPU per query at saturation over UDP, " + worldName(world), panels: []*plot.Plot{p}, legend: ids}, nil
 }
 
 // bare is a plotter without the margins that gonum gives it.
@@ -127,37 +129,45 @@ func (b barLabels) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 }
 
-// latencyFigure shows latency against rate, the median and the tail.
-func latencyFigure(t *table) (*figure, error) {
-	world := t.mainWorld()
-	all := t.where(func(w row) bool {
-		return (w.what == "latency_p50" || w.what == "latency_p99") && w.world == world && w.proto == "udp" && strings.HasSuffix(w.load, "%")
+// rateFigure shows the CPU per query against the rate, on one core and on two.
+func rateFigure(t *table) (*figure, error) {
+	return t.againstRate("cpu-rate", "CPU per query against rate", "CPU per query (µs)", []panel{
+		{"the server has one core", subject{what: "cpu_per_query", cores: 1}},
+		{"the server has two cores", subject{what: "cpu_per_query", cores: 2}},
 	})
-	if len(all) == 0 {
-		return nil, nil
-	}
-	mix := all[0].mix
-	if slices.ContainsFunc(all, func(w row) bool { return w.mix == "clusterip" }) {
-		mix = "clusterip"
-	}
-	all = slices.DeleteFunc(all, func(w row) bool { return w.mix != mix })
-	maximum := t.find(subject{what: "max_rate", mix: mix, world: world, proto: "udp"}).peers[results.CoreDNS].median
-	ids := measured(all)
+}
+
+// latencyFigure shows latency against the rate, the median and the tail.
+func latencyFigure(t *table) (*figure, error) {
+	return t.againstRate("rate-latency", "Latency against rate, two cores", "latency (µs)", []panel{
+		{"median", subject{what: "latency_p50", cores: 2}},
+		{"99th percentile", subject{what: "latency_p99", cores: 2}},
+	})
+}
+
+type panel struct {
+	title string
+	of    subject // what and cores of it
+}
+
+// againstRate draws what was measured at given rates, with both scales
+// logarithmic and the same for all panels.
+func (t *table) againstRate(file, title, unit string, panels []panel) (*figure, error) {
+	world := t.mainWorld()
+	paced := t.where(func(w row) bool { return w.paced() && w.world == world })
+	f := &figure{file: file, title: title, marker: true}
 	low, high := math.Inf(1), 0.0
-	f := &figure{file: "rate-latency", title: "Latency against rate, " + mixName(mix) + ", " + worldName(world), legend: ids, marker: true}
-	for _, k := range []struct{ what, title string }{{"latency_p50", "median"}, {"latency_p99", "99th percentile"}} {
-		x, unit := "rate (% of CoreDNS's maximum)", 1.0
-		if maximum > 0 {
-			x, unit = "rate (1,000 queries a second)", maximum/100/1000
-		}
-		p := newPlot(k.title, x, "latency (µs)")
+	for _, panel := range panels {
+		of := slices.DeleteFunc(slices.Clone(paced), func(w row) bool { return w.what != panel.of.what || w.cores != panel.of.cores })
+		ids := measured(of)
+		p := newPlot(panel.title, "queries a second", unit)
 		for _, id := range slices.Backward(ids) { // ours on top
 			var data points
-			for _, w := range all {
+			for _, w := range of {
 				s, ok := w.peers[id]
 				// A logarithmic scale has no zero.
-				if percent, known := number(w.load); ok && known && w.what == k.what && s.min > 0 {
-					data.add(percent*unit, s)
+				if rate, known := number(w.load); ok && known && s.min > 0 {
+					data.add(rate, s)
 				}
 			}
 			if len(data.XYs) == 0 {
@@ -171,17 +181,29 @@ func latencyFigure(t *table) (*figure, error) {
 			continue // nobody was measured
 		}
 		low, high = min(low, p.Y.Min), max(high, p.Y.Max)
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, rates(of)
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, logTicks{}
-		p.X.Min, p.X.Max = 0, 1.05*p.X.Max
-		f.panels = append(f.panels, p)
+		p.X.Min, p.X.Max = p.X.Min/1.2, p.X.Max*1.2
+		f.panels, f.legend = append(f.panels, p), ids
+		f.title = title + ", " + mixName(of[0].mix) + ", " + worldName(world)
 	}
 	if len(f.panels) == 0 {
 		return nil, nil
 	}
-	for _, p := range f.panels { // one scale for both, so that they compare
+	for _, p := range f.panels { // one scale for all, so that they compare
 		p.Y.Min, p.Y.Max = low/1.2, high*1.2
 	}
 	return f, nil
+}
+
+// rates are ticks at the rates that were measured.
+func rates(of []row) plot.ConstantTicks {
+	var ticks plot.ConstantTicks
+	for _, w := range of {
+		rate, _ := number(w.load)
+		ticks = append(ticks, plot.Tick{Value: rate, Label: short(rate)})
+	}
+	return ticks
 }
 
 // memoryFigure shows memory over time, a panel for each peer.
@@ -189,7 +211,9 @@ func memoryFigure(t *table) (*figure, error) {
 	f := &figure{file: "memory"}
 	var high, end float64
 	for _, peer := range peers {
-		i := slices.IndexFunc(t.results.Series, func(s results.Series) bool { return s.What == "rss" && s.Peer == peer.id && len(s.T) > 1 })
+		i := slices.IndexFunc(t.results.Series, func(s results.Series) bool {
+			return s.What == "rss" && s.Peer == peer.id && s.Load != "reload" && len(s.T) > 1
+		})
 		if i < 0 {
 			continue
 		}
@@ -255,7 +279,7 @@ func (m marks) Plot(c draw.Canvas, p *plot.Plot) {
 func growthFigure(t *table) (*figure, error) {
 	all := t.where(func(w row) bool {
 		_, err := strconv.Atoi(w.world)
-		return w.what == "cpu_per_query" && w.proto == "udp" && w.mix == "clusterip" && err == nil
+		return w.what == "cpu_per_query" && w.proto == "udp" && w.mix == "clusterip" && w.load == results.Saturated && err == nil
 	})
 	if len(all) < 2 {
 		return nil, nil

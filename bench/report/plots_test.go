@@ -17,9 +17,11 @@ func all() *results.Results {
 	r := new(results.Results)
 	for _, peer := range []string{results.Ours, results.CoreDNS} {
 		r.Samples = append(r.Samples, sample("clusterip", "100", peer, 4), sample("clusterip", "1000", peer, 5), sample("clusterip", "1000", peer, 6))
-		for _, load := range []string{"10%", "50%"} {
-			for _, what := range []string{"latency_p50", "latency_p99"} {
-				r.Samples = append(r.Samples, results.Sample{What: what, Mix: "clusterip", World: "1000", Proto: "udp", Load: load, Peer: peer, Value: 30, Unit: "µs"})
+		for _, rate := range []int{1000, 4000} {
+			for _, what := range []string{"cpu_per_query", "latency_p50", "latency_p99"} {
+				for _, cores := range []int{1, 2} {
+					r.Samples = append(r.Samples, results.Sample{What: what, Mix: "clusterip", World: "1000", Proto: "udp", Load: results.PerSecond(rate), Cores: cores, Peer: peer, Value: 30, Unit: "µs"})
+				}
 			}
 		}
 		r.Series = append(r.Series, results.Series{What: "rss", Peer: peer, World: "1000", Unit: "MB",
@@ -31,13 +33,14 @@ func all() *results.Results {
 func TestPlots(t *testing.T) {
 	dir := t.TempDir()
 	files, err := Plots(all(), dir)
-	if want := []string{"cpu-per-query", "rate-latency", "memory", "world-size"}; err != nil || !slices.Equal(files, want) {
+	if want := []string{"cpu-rate", "rate-latency", "cpu-per-query", "memory", "world-size"}; err != nil || !slices.Equal(files, want) {
 		t.Fatalf("plots %q, %v; want %q", files, err, want)
 	}
 	// Texts that each must have: names of peers, units, what was marked.
 	texts := map[string][]string{
-		"cpu-per-query": {"CPU per query over UDP, 1,000 services", "ClusterIP A", "(µs)", "clusterdns", "CoreDNS", "5.5"},
-		"rate-latency":  {"median", "99th percentile", "(% of CoreDNS&#39;s maximum)", "clusterdns"},
+		"cpu-per-query": {"CPU per query at saturation over UDP, 1,000 services", "ClusterIP A", "(µs)", "clusterdns", "CoreDNS", "5.5"},
+		"cpu-rate":      {"one core", "two cores", "queries a second", "4,000", "clusterdns"},
+		"rate-latency":  {"median", "99th percentile", "queries a second", "clusterdns"},
 		"memory":        {"RSS (MB)", "clusterdns", "CoreDNS", "synced", "relist", "seconds since the start"},
 		"world-size":    {"services in the cluster", "1,000", "clusterdns"},
 	}

@@ -10,14 +10,21 @@ import (
 // headline selects the rows for the README, in their order. Where several
 // worlds were measured, it is the one that Headline chooses.
 var headline = []subject{
-	{what: "cpu_per_query", mix: "clusterip", proto: "udp"},
-	{what: "cpu_per_query", mix: "nxdomain", proto: "udp"},
-	{what: "cpu_per_query", mix: "headless15", proto: "udp"},
-	{what: "cpu_per_query", mix: "clusterip", proto: "tcp"},
-	{what: "max_rate", mix: "clusterip", proto: "udp"},
-	{what: "latency_p99", mix: "clusterip", proto: "udp", load: "50%"},
+	{what: "cpu_per_query", mix: "clusterip", proto: "udp", load: results.PerSecond(4000), cores: 2},
+	{what: "cpu_per_query", mix: "clusterip", proto: "udp", load: results.PerSecond(4000), cores: 1},
+	{what: "latency_p99", mix: "clusterip", proto: "udp", load: results.PerSecond(4000), cores: 2},
+	{what: "cpu_per_query", mix: "clusterip", proto: "udp", load: results.PerSecond(1000), cores: 2},
+	{what: "cpu_per_query", mix: "clusterip", proto: "udp", load: results.PerSecond(16000), cores: 2},
+	{what: "cpu_idle"},
+	{what: "cpu_per_query", mix: "clusterip", proto: "udp", load: results.Saturated, cores: 1},
+	{what: "cpu_per_query", mix: "nxdomain", proto: "udp", load: results.Saturated, cores: 1},
+	{what: "cpu_per_query", mix: "headless15", proto: "udp", load: results.Saturated, cores: 1},
+	{what: "cpu_per_query", mix: "clusterip", proto: "tcp", load: results.Saturated, cores: 1},
+	{what: "cpu_per_query", mix: "clusterip", proto: "tcp1", load: results.Saturated, cores: 1},
+	{what: "max_rate", mix: "clusterip", proto: "udp", load: results.Saturated, cores: 1},
 	{what: "rss_peak_start"},
 	{what: "rss_peak_relist"},
+	{what: "rss_peak_reload"},
 	{what: "start_to_answer"},
 	{what: "programming_p99", load: "idle"},
 	{what: "binary_size"},
@@ -26,10 +33,12 @@ var headline = []subject{
 // headlineNames are what the rows are called where no heading says it.
 var headlineNames = map[string]string{
 	"cpu_per_query":   "CPU per query",
+	"cpu_idle":        "CPU when nobody asks, of a core",
 	"max_rate":        "Maximum rate on one core",
 	"latency_p99":     "Latency, p99",
 	"rss_peak_start":  "Peak memory, cold start",
 	"rss_peak_relist": "Peak memory, API server restarted",
+	"rss_peak_reload": "Peak memory, Corefile reload",
 	"start_to_answer": "Start to first right answer",
 	"programming_p99": "Change acknowledged to new answer, p99",
 	"binary_size":     "Binary",
@@ -60,10 +69,12 @@ func Headline(r *results.Results) string {
 			if !ok {
 				return ""
 			}
-			return w.emphasize(p.id, format(s.median))
+			return w.emphasize(p.id, w.bound(p.id)+format(s.median))
 		}})
 	}
-	columns = append(columns, column{"÷ CoreDNS", "--:", func(w row) string { return w.ratio(results.CoreDNS) }})
+	columns = append(columns,
+		column{"÷ CoreDNS", "--:", func(w row) string { return w.ratio(results.CoreDNS) }},
+		column{"÷ best of NSD, Knot", "--:", func(w row) string { return w.ratio(results.NSD, results.Knot) }})
 	caption := "Medians"
 	if world != "" {
 		caption += " with " + worldName(world)
@@ -71,7 +82,7 @@ func Headline(r *results.Results) string {
 	if cpu := r.Machine["cpu"]; cpu != "" {
 		caption += " on " + cpu
 	}
-	return markdown(chosen, columns) + "\n" + caption + ", the server on one core.\n"
+	return markdown(chosen, columns) + "\n" + caption + ". At saturation the server has one core and is asked as fast as it answers; ≥ says that whoever asked was the limit.\n"
 }
 
 func headlineLabel(w row) string {
@@ -79,11 +90,13 @@ func headlineLabel(w row) string {
 	if w.mix != "" {
 		name += ", " + mixName(w.mix)
 	}
-	if w.proto == "tcp" {
-		name += ", TCP"
+	if proto := protoName(w.proto); proto != "" && w.proto != "" {
+		name += ", " + proto
 	}
-	if w.load != "" && w.load != "idle" {
-		name += ", " + loadName(w.load)
+	if w.paced() {
+		name += ", " + loadName(w.load) + ", " + coresName(w.cores)
+	} else if w.load == results.Saturated && w.what != "max_rate" {
+		name += ", at saturation"
 	}
 	return name + unitSuffix(w.unit)
 }

@@ -25,27 +25,19 @@ var peers = []struct{ id, name string }{
 // row is all that was measured of one thing, of every peer.
 type row struct {
 	subject
-	unit  string
-	peers map[string]stat // only those with a measurement that counts
+	unit    string
+	peers   map[string]stat // only those with a measurement that counts
+	limited map[string]bool // whose rate was limited by whoever asked: it is a lower bound
 }
 
 // subject is what a measurement is of, whichever peer it is of.
 type subject struct {
 	what, mix, world, proto, load string
+	cores                         int
 }
 
-func subjectOf(s results.Sample) subject { return subject{s.What, s.Mix, s.World, s.Proto, s.Load} }
-
-// stat sums up the rounds of one peer.
-type stat struct {
-	median, min, max float64
-	n                int
-}
-
-func statOf(values []float64) stat {
-	v := slices.Sorted(slices.Values(values))
-	n := len(v)
-	return stat{median: (v[(n-1)/2] + v[n/2]) / 2, min: v[0], max: v[n-1], n: n}
+func subjectOf(s results.Sample) subject {
+	return subject{s.What, s.Mix, s.World, s.Proto, s.Load, s.Cores}
 }
 
 // rows returns a row for every subject of the results, in the order of the
@@ -68,23 +60,35 @@ func rows(r *results.Results) []row {
 	for c, v := range values {
 		w, ok := bySubject[c.subject]
 		if !ok {
-			w = row{c.subject, units[c.subject], make(map[string]stat)}
+			w = row{subject: c.subject, unit: units[c.subject], peers: make(map[string]stat)}
 			bySubject[c.subject] = w
 		}
 		w.peers[c.peer] = statOf(v)
+	}
+	for s, w := range bySubject {
+		if s.what != "max_rate" {
+			continue
+		}
+		s.what = "server_busy"
+		w.limited = make(map[string]bool)
+		for peer, busy := range bySubject[s].peers {
+			w.limited[peer] = busy.median < results.Busy
+		}
+		s.what = "max_rate"
+		bySubject[s] = w
 	}
 	all := slices.Collect(maps.Values(bySubject))
 	slices.SortFunc(all, func(a, b row) int { return a.compare(b.subject) })
 	return all
 }
 
-// growth returns for every kind of question that was asked over UDP in two or
-// more worlds a row of how many times the cost of a query in the smallest is
+// growth returns for every kind of question that was asked as fast as possible
+// over UDP in two or more worlds a row of how many times the cost of a query in the smallest is
 // that in the largest. It has peers that were measured in both.
 func growth(all []row) []row {
 	ends := make(map[string][2]row) // by mix: the smallest and the largest world
 	for _, w := range all {
-		if w.what != "cpu_per_query" || w.proto != "udp" {
+		if w.what != "cpu_per_query" || w.proto != "udp" || w.load != results.Saturated {
 			continue
 		}
 		size, err := strconv.Atoi(w.world)
@@ -106,10 +110,10 @@ func growth(all []row) []row {
 	var grown []row
 	for _, mix := range slices.Sorted(maps.Keys(ends)) {
 		small, large := ends[mix][0], ends[mix][1]
-		w := row{subject{what: "cost_growth", mix: mix, world: small.world + " → " + large.world, proto: "udp"}, "×", make(map[string]stat)}
+		w := row{subject: subject{what: "cost_growth", mix: mix, world: small.world + " → " + large.world, proto: "udp"}, unit: "×", peers: make(map[string]stat)}
 		for peer, l := range large.peers {
 			if s, ok := small.peers[peer]; ok && s.min > 0 && small.world != large.world {
-				w.peers[peer] = stat{median: l.median / s.median, min: l.min / s.max, max: l.max / s.min, n: min(l.n, s.n)}
+				w.peers[peer] = stat{median: l.median / s.median, min: l.min / s.max, max: l.max / s.min, n: min(l.n, s.n), values: l.times(1 / s.median).values}
 			}
 		}
 		if len(w.peers) > 0 {
@@ -123,12 +127,28 @@ func (s subject) compare(t subject) int {
 	return cmp.Or(
 		cmp.Compare(kindIndex(s.what), kindIndex(t.what)),
 		strings.Compare(s.what, t.what),
-		-strings.Compare(s.proto, t.proto), // udp before tcp
+		compareBool(s.paced(), t.paced()),
+		cmp.Compare(protoIndex(s.proto), protoIndex(t.proto)),
 		compareNumbers(s.world, t.world),
 		cmp.Compare(mixIndex(s.mix), mixIndex(t.mix)),
 		strings.Compare(s.mix, t.mix),
+		cmp.Compare(s.cores, t.cores),
 		compareNumbers(s.load, t.load),
 	)
+}
+
+// paced tells whether the load was a rate.
+func (s subject) paced() bool { return strings.HasSuffix(s.load, "/s") }
+
+// compareBool sorts what is true first.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
 }
 
 // compareNumbers compares texts by the numbers that they begin with; others
@@ -163,11 +183,9 @@ func (s subject) label() string {
 	if s.mix != "" {
 		parts = append(parts, mixName(s.mix))
 	}
-	if s.proto == "tcp" {
-		parts = append(parts, "TCP")
-	}
-	if s.load != "" {
-		parts = append(parts, loadName(s.load))
+	parts = append(parts, protoName(s.proto), loadName(s.load))
+	if s.paced() {
+		parts = append(parts, coresName(s.cores))
 	}
 	if s.world != "" {
 		parts = append(parts, worldName(s.world))
@@ -186,7 +204,6 @@ var mixes = []struct{ id, name string }{
 	{"podname", "pod names"},
 	{"nxdomain", "NXDOMAIN"},
 	{"nodata", "NODATA"},
-	{"random", "random names"},
 	{"walk", "search walks"},
 	{"mixed", "mixed"},
 }
@@ -208,9 +225,33 @@ func mixName(id string) string {
 	return id
 }
 
+// protos are ways to ask, in the order of rows. The first goes without saying.
+var protos = []struct{ id, name string }{{"udp", ""}, {"udp6", "over IPv6"}, {"tcp", "TCP, 16 in flight"}, {"tcp1", "TCP, one in flight"}}
+
+func protoIndex(id string) int {
+	return slices.IndexFunc(protos, func(p struct{ id, name string }) bool { return p.id == id })
+}
+
+func protoName(id string) string {
+	if i := protoIndex(id); i >= 0 {
+		return protos[i].name
+	}
+	return id
+}
+
+func coresName(n int) string {
+	if n == 1 {
+		return "one core"
+	}
+	return "two cores"
+}
+
 func loadName(load string) string {
-	if percent, ok := strings.CutSuffix(load, "%"); ok {
-		return "at " + percent + " % of CoreDNS's maximum rate"
+	if rate, ok := strings.CutSuffix(load, "/s"); ok {
+		return thousands(rate) + " q/s"
+	}
+	if load == results.Saturated {
+		return "at saturation"
 	}
 	if rate, ok := strings.CutPrefix(load, "churn"); ok {
 		return rate + " changes a second"

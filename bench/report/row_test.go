@@ -1,6 +1,7 @@
 package report
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -12,13 +13,13 @@ func TestStat(t *testing.T) {
 		values []float64
 		want   stat
 	}{
-		{[]float64{3}, stat{3, 3, 3, 1}},
-		{[]float64{9, 1}, stat{5, 1, 9, 2}},
-		{[]float64{9, 1, 2}, stat{2, 1, 9, 3}},
-		{[]float64{4, 1, 3, 2}, stat{2.5, 1, 4, 4}},
+		{[]float64{3}, stat{3, 3, 3, 1, []float64{3}}},
+		{[]float64{9, 1}, stat{5, 1, 9, 2, []float64{1, 9}}},
+		{[]float64{9, 1, 2}, stat{2, 1, 9, 3, []float64{1, 2, 9}}},
+		{[]float64{4, 1, 3, 2}, stat{2.5, 1, 4, 4, []float64{1, 2, 3, 4}}},
 	} {
 		given := slices.Clone(c.values)
-		if got := statOf(c.values); got != c.want {
+		if got := statOf(c.values); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%v: %+v, want %+v", c.values, got, c.want)
 		}
 		if !slices.Equal(c.values, given) {
@@ -29,16 +30,18 @@ func TestStat(t *testing.T) {
 
 // sample is a short way to write one of the CPU per query.
 func sample(mix, world, peer string, value float64) results.Sample {
-	return results.Sample{What: "cpu_per_query", Mix: mix, World: world, Proto: "udp", Peer: peer, Value: value, Unit: "µs"}
+	return results.Sample{What: "cpu_per_query", Mix: mix, World: world, Proto: "udp", Load: results.Saturated, Cores: 1, Peer: peer, Value: value, Unit: "µs"}
 }
 
 func TestRowsOrder(t *testing.T) {
 	tcp := sample("clusterip", "100", results.Ours, 1)
 	tcp.Proto = "tcp"
+	paced := sample("clusterip", "100", results.Ours, 1)
+	paced.Load, paced.Cores = results.PerSecond(4000), 2
 	var samples []results.Sample
 	for _, s := range []results.Sample{
-		{What: "no such kind"}, {What: "binary_size"}, {What: "latency_p99", Load: "80%"}, {What: "latency_p99", Load: "10%"},
-		tcp, sample("other", "100", results.Ours, 1), sample("srv", "100", results.Ours, 1),
+		{What: "no such kind"}, {What: "binary_size"}, {What: "latency_p99", Load: "16000/s", Cores: 1}, {What: "latency_p99", Load: "1000/s", Cores: 1},
+		tcp, paced, sample("other", "100", results.Ours, 1), sample("srv", "100", results.Ours, 1),
 		sample("clusterip", "big", results.Ours, 1), sample("clusterip", "10000", results.Ours, 1), sample("clusterip", "900", results.Ours, 1),
 	} {
 		s.Peer = results.Ours
@@ -49,14 +52,15 @@ func TestRowsOrder(t *testing.T) {
 		got = append(got, w.what+" "+w.label())
 	}
 	want := []string{
-		"cpu_per_query SRV, 100 services",
-		"cpu_per_query other, 100 services",
-		"cpu_per_query ClusterIP A, 900 services",
-		"cpu_per_query ClusterIP A, 10,000 services",
-		`cpu_per_query ClusterIP A, world "big"`,
-		"cpu_per_query ClusterIP A, TCP, 100 services",
-		"latency_p99 p99, at 10 % of CoreDNS's maximum rate",
-		"latency_p99 p99, at 80 % of CoreDNS's maximum rate",
+		"cpu_per_query ClusterIP A, 4,000 q/s, two cores, 100 services",
+		"cpu_per_query SRV, at saturation, 100 services",
+		"cpu_per_query other, at saturation, 100 services",
+		"cpu_per_query ClusterIP A, at saturation, 900 services",
+		"cpu_per_query ClusterIP A, at saturation, 10,000 services",
+		`cpu_per_query ClusterIP A, at saturation, world "big"`,
+		"cpu_per_query ClusterIP A, TCP, 16 in flight, at saturation, 100 services",
+		"latency_p99 p99, 1,000 q/s, one core",
+		"latency_p99 p99, 16,000 q/s, one core",
 		"binary_size size of the binary",
 		"no such kind no such kind",
 	}
@@ -69,8 +73,8 @@ func TestVoidSamplesDoNotCount(t *testing.T) {
 	void := sample("srv", "100", results.Ours, 99)
 	void.Void = true
 	all := rows(&results.Results{Samples: []results.Sample{void, sample("srv", "100", results.Ours, 1)}})
-	if want := (stat{1, 1, 1, 1}); len(all) != 1 || all[0].peers[results.Ours] != want {
-		t.Errorf("rows %+v, want one of %+v", all, want)
+	if len(all) != 1 || all[0].peers[results.Ours].n != 1 || all[0].peers[results.Ours].max != 1 {
+		t.Errorf("rows %+v, want one of 1", all)
 	}
 }
 
@@ -84,10 +88,16 @@ func TestGrowth(t *testing.T) {
 		sample("srv", "100", results.Ours, 4),      // in one world only
 	}})
 	got := growth(all)
-	want := stat{median: 1.2, min: 1, max: 2, n: 3}
-	if len(got) != 1 || got[0].label() != "ClusterIP A, 100 → 100,000 services" || len(got[0].peers) != 1 || got[0].peers[results.Ours] != want {
+	want := stat{median: 1.2, min: 1, max: 2, n: 3, values: []float64{6. / 5, 6. / 5, 8. / 5}}
+	if len(got) != 1 || got[0].label() != "ClusterIP A, 100 → 100,000 services" || len(got[0].peers) != 1 || !near(got[0].peers[results.Ours], want) {
 		t.Errorf("growth %+v, want %+v", got, want)
 	}
+}
+
+// near tells whether two are the same but for how they were rounded.
+func near(a, b stat) bool {
+	all := func(s stat) []float64 { return append([]float64{s.median, s.min, s.max, float64(s.n)}, s.values...) }
+	return slices.EqualFunc(all(a), all(b), func(x, y float64) bool { return max(x-y, y-x) < 1e-9 })
 }
 
 func TestFormat(t *testing.T) {
@@ -98,5 +108,38 @@ func TestFormat(t *testing.T) {
 		if got := format(v); got != want {
 			t.Errorf("%v: %s, want %s", v, got, want)
 		}
+	}
+}
+
+func TestDiffer(t *testing.T) {
+	for _, c := range []struct {
+		a, b []float64
+		sure bool
+		want bool
+	}{
+		{[]float64{1, 2, 3, 4, 5}, []float64{6, 7, 8, 9, 10}, true, true},
+		{[]float64{1, 2, 3, 4, 5}, []float64{2, 3, 4, 5, 6}, true, false},
+		{[]float64{1, 1, 1, 1, 1}, []float64{1, 1, 1, 1, 1}, true, false},
+		{[]float64{1, 2, 3}, []float64{10, 11, 12}, false, false}, // too few to tell
+	} {
+		a, b := statOf(c.a), statOf(c.b)
+		if sure(a, b) != c.sure || differ(a, b) != c.want || differ(b, a) != c.want {
+			t.Errorf("%v and %v: sure %v, differ %v; want %v, %v", c.a, c.b, sure(a, b), differ(a, b), c.sure, c.want)
+		}
+	}
+}
+
+// A rate at which the generator was the limit ranks nobody.
+func TestLimitedRate(t *testing.T) {
+	of := func(what, peer string, value float64) results.Sample {
+		return results.Sample{What: what, Mix: "clusterip", Proto: "udp", Load: results.Saturated, Cores: 1, Peer: peer, Value: value}
+	}
+	tab := newTable(&results.Results{Samples: []results.Sample{
+		of("max_rate", results.Ours, 150), of("server_busy", results.Ours, 80), of("max_rate", results.CoreDNS, 30), of("server_busy", results.CoreDNS, 99),
+		of("max_rate", results.NSD, 140), of("server_busy", results.NSD, 94.9),
+	}})
+	w := tab.rows[0]
+	if got := w.cell(results.Ours) + " " + w.cell(results.CoreDNS) + " " + w.ratio(results.CoreDNS) + "," + w.ratio(results.NSD, results.Knot); got != "**≥ 150** 30.0 ≥ 5.00 × ?," {
+		t.Error(got)
 	}
 }

@@ -59,11 +59,19 @@ func Markdown(r *results.Results) string {
 // about describes the machine and the peers.
 func about(r *results.Results) string {
 	var b strings.Builder
-	if r.Quick {
+	switch r.Plan {
+	case "quick", "smoke":
 		b.WriteString("A quick run: few rounds, short ones, small clusters. The figures are rough.\n\n")
+	case "paced":
+		b.WriteString("A run of the CPU per query alone.\n\n")
 	}
-	fmt.Fprintf(&b, "Medians of all rounds, with smallest and largest in parentheses; begun %s. Ratios are those of the figure in bold.\n\n",
-		r.Started.UTC().Format("2006-01-02 15:04 UTC"))
+	fmt.Fprintf(&b, "Medians of all rounds, with smallest and largest in parentheses; begun %s. Ratios are those of the figure in bold; "+
+		"where the rounds of both do not differ by more than chance (Mann-Whitney U test, p < 0.05), there is none, and with a ? there were fewer than %d rounds to tell. "+
+		"A ≥ is before rates at which whoever asked was the limit, not the server: they rank nobody.\n\n",
+		r.Started.UTC().Format("2006-01-02 15:04 UTC"), enough)
+	if r.Commit != "" {
+		fmt.Fprintf(&b, "- commit: %s\n", r.Commit)
+	}
 	for _, key := range slices.Sorted(maps.Keys(r.Machine)) {
 		fmt.Fprintf(&b, "- %s: %s\n", key, r.Machine[key])
 	}
@@ -71,6 +79,9 @@ func about(r *results.Results) string {
 		if version := r.Versions[p.id]; version != "" {
 			fmt.Fprintf(&b, "- %s: %s\n", p.name, version)
 		}
+	}
+	if version := r.Versions["dnsperf"]; version != "" {
+		fmt.Fprintf(&b, "- dnsperf: %s\n", version)
 	}
 	return b.String()
 }
@@ -128,7 +139,7 @@ func (w row) cell(peer string) string {
 	if !ok {
 		return ""
 	}
-	median := w.emphasize(peer, format(s.median))
+	median := w.emphasize(peer, w.bound(peer)+format(s.median))
 	if s.n == 1 {
 		return median
 	}
@@ -143,27 +154,42 @@ func (w row) emphasize(peer, text string) string {
 	return text
 }
 
-// ratio is that of ours to the best of others, "" if either was not measured.
-// The best is the smallest but for rates.
+// bound is what stands before a rate that is a lower bound.
+func (w row) bound(peer string) string {
+	if w.limited[peer] {
+		return "≥ "
+	}
+	return ""
+}
+
+// ratio is that of ours to the best of others, "" if either was not measured,
+// or if the other one's is a lower bound.
 func (w row) ratio(others ...string) string {
 	ours, ok := w.of(either)
 	best, other := w.best(others...)
-	if w.what == "max_rate" {
-		for _, p := range others {
-			best = max(best, w.peers[p].median)
-		}
-	}
-	if !ok || !other || best == 0 {
+	if !ok || !other || best.median == 0 || w.what == "server_busy" {
 		return ""
 	}
-	return format(ours.median/best) + " ×"
+	for _, peer := range others {
+		if w.limited[peer] {
+			return ""
+		}
+	}
+	if sure(ours, best) && !w.exact() && !differ(ours, best) {
+		return "no difference"
+	}
+	text := w.bound(w.ours()) + format(ours.median/best.median) + " ×"
+	if !sure(ours, best) && !w.exact() {
+		text += " ?"
+	}
+	return text
 }
 
 // goals returns the goals of a row, and what came of each.
 func (t *table) goals(w row) (wanted, reached string) {
 	var texts, verdicts []string
 	for _, g := range goals {
-		if g.applies(w.subject) {
+		if g.applies != nil && g.applies(w.subject) {
 			texts = append(texts, g.text)
 			verdicts = append(verdicts, string(g.verdict(w, t)))
 		}

@@ -21,22 +21,24 @@ const (
 
 // Results is everything that one run of the comparison measured.
 type Results struct {
-	Machine  map[string]string `json:"machine"` // cpu, cores, kernel, memory, go
+	Machine  map[string]string `json:"machine"` // cpu, cores, kernel, memory, os, debian, go
+	Commit   string            `json:"commit"`  // of this repository, with -dirty if files were changed; empty if unknown
 	Started  time.Time         `json:"started"`
-	Quick    bool              `json:"quick"`
-	Versions map[string]string `json:"versions"` // by peer, with what matters of how it was built and configured
+	Plan     string            `json:"plan"`     // what was to be measured: full, paced, quick or smoke
+	Versions map[string]string `json:"versions"` // by peer or tool, with what matters of how it was built
 	Samples  []Sample          `json:"samples"`
 	Series   []Series          `json:"series,omitempty"`
 }
 
 // Sample is one measurement of one round. What it is a measurement of is said
-// by What, Mix, World, Proto and Load, each empty where it does not apply.
+// by What, Mix, World, Proto, Load and Cores, each empty where it does not apply.
 type Sample struct {
 	What  string `json:"what"`            // cpu_per_query, latency_p99, rss_steady, ...
 	Mix   string `json:"mix,omitempty"`   // the kind of questions asked
 	World string `json:"world,omitempty"` // the cluster served, by its number of services
-	Proto string `json:"proto,omitempty"` // udp or tcp
-	Load  string `json:"load,omitempty"`  // idle, 10% (of stock's maximum rate), churn200 (changes a second), ...
+	Proto string `json:"proto,omitempty"` // udp, udp6, tcp with 16 queries in flight on a connection, tcp1 with one
+	Load  string `json:"load,omitempty"`  // Saturated, PerSecond, idle, churn200 (changes a second), ...
+	Cores int    `json:"cores,omitempty"` // that the server could run on
 	Peer  string `json:"peer"`
 
 	Round int     `json:"round"`
@@ -49,9 +51,20 @@ type Sample struct {
 	Why  string `json:"why,omitempty"`
 }
 
+// Saturated is the Load of a server that is asked as fast as it answers.
+const Saturated = "saturated"
+
+// PerSecond is the Load of so many queries a second.
+func PerSecond(rate int) string { return fmt.Sprintf("%d/s", rate) }
+
+// Busy is the share of its core, in percent, that a server uses at its maximum
+// rate. Where it used less, whoever asked was the limit.
+const Busy = 95
+
 // Series is a value over time, V[i] in Unit at T[i] seconds, with named moments.
 type Series struct {
 	What  string    `json:"what"`
+	Load  string    `json:"load,omitempty"` // what happens: a reload, an outage
 	Peer  string    `json:"peer"`
 	World string    `json:"world,omitempty"`
 	Unit  string    `json:"unit"`

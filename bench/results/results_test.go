@@ -13,10 +13,11 @@ func TestReadIsInverseOfWrite(t *testing.T) {
 	want := &Results{
 		Machine:  map[string]string{"cpu": "EPYC", "cores": "2"},
 		Started:  time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC),
-		Quick:    true,
+		Commit:   "abc-dirty",
+		Plan:     "quick",
 		Versions: map[string]string{NSD: "4.6.1 (Debian; no recvmmsg; rrl-ratelimit 0)"},
 		Samples: []Sample{
-			{What: "latency_p99", Mix: "clusterip", World: "10000", Proto: "udp", Load: "10%", Peer: Ours, Round: 2, Value: 41.5, Unit: "µs"},
+			{What: "latency_p99", Mix: "clusterip", World: "10000", Proto: "udp", Load: PerSecond(4000), Cores: 2, Peer: Ours, Round: 2, Value: 41.5, Unit: "µs"},
 			{What: "cpu_per_query", Peer: Knot, Unit: "µs", Void: true, Why: "93.1 % answered"},
 		},
 		Series: []Series{{What: "rss", Peer: Ours, World: "10000", Unit: "MB",

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -22,9 +23,8 @@ type load struct {
 	Duration   float64 `json:"duration_s"`
 	FirstWrong string  `json:"first_wrong"`
 	Latency    struct {
-		P50  float64 `json:"p50"`
-		P99  float64 `json:"p99"`
-		P999 float64 `json:"p999"`
+		P50 float64 `json:"p50"`
+		P99 float64 `json:"p99"`
 	} `json:"latency_us"`
 }
 
@@ -42,22 +42,35 @@ func (l load) void() string {
 	return ""
 }
 
-// saturate loads a peer as much as it takes, over UDP or TCP.
-func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, mix, proto string, d time.Duration) (load, error) {
-	checked, plain, err := s.files(mix)
+// transport is how a mix is asked as fast as it is answered.
+type transport struct {
+	mode              string // udp or tcp
+	sockets, inFlight int    // in flight over all sockets
+}
+
+var transportOf = map[string]transport{
+	"udp":  {"udp", 64, 200},
+	"udp6": {"udp", 64, 200},
+	"tcp":  {"tcp", 64, 64 * 16},
+	"tcp1": {"tcp", 64, 64},
+}
+
+// saturate loads a peer as much as it takes.
+func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, a asked, d time.Duration) (load, error) {
+	checked, plain, err := s.files(a.mix)
 	if err != nil {
 		return load{}, err
 	}
-	sockets, inflight := 64, 200 // in flight over all sockets
-	if proto == "tcp" {
-		inflight = 64 * 16
-	}
+	t := transportOf[a.proto]
 	if r.programs["dnsperf"] == "" {
-		return r.dnsload(ctx, p, checked, "-proto", proto, "-sockets", strconv.Itoa(sockets), "-inflight", strconv.Itoa(inflight/sockets), "-duration", d.String(), "-warmup", "0s")
+		return r.dnsload(ctx, p, checked, "-proto", t.mode, "-sockets", strconv.Itoa(t.sockets), "-inflight", strconv.Itoa(t.inFlight/t.sockets), "-duration", d.String(), "-warmup", "0s")
 	}
-	host, port, _ := strings.Cut(p.Addr, ":")
-	out, err := exec.CommandContext(ctx, r.programs["dnsperf"], "-s", host, "-p", port, "-d", plain, "-m", proto, "-c", strconv.Itoa(sockets), "-T", "1",
-		"-q", strconv.Itoa(inflight), "-t", "2", "-l", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)).CombinedOutput()
+	host, port, err := net.SplitHostPort(p.Addr)
+	if err != nil {
+		return load{}, err
+	}
+	out, err := exec.CommandContext(ctx, r.programs["dnsperf"], "-s", host, "-p", port, "-d", plain, "-m", t.mode, "-c", strconv.Itoa(t.sockets), "-T", "1",
+		"-q", strconv.Itoa(t.inFlight), "-t", "2", "-l", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)).CombinedOutput()
 	if err != nil {
 		return load{}, fmt.Errorf("dnsperf: %w\n%s", err, out)
 	}
@@ -90,7 +103,12 @@ func parseDnsperf(text string) (l load, err error) {
 // dnsload runs our own load generator, which checks every answer. A wrong one
 // is no error but counted.
 func (r *runner) dnsload(ctx context.Context, p *peer.Peer, questions string, args ...string) (l load, err error) {
-	cmd := exec.CommandContext(ctx, r.programs["dnsload"], append([]string{"-server", p.Addr, "-questions", questions, "-json"}, args...)...)
+	cpus := strconv.Itoa(r.load)
+	if p.Config.Cores > 1 {
+		cpus = p.Config.CPUs
+	}
+	args = append([]string{"-c", cpus, r.programs["dnsload"], "-server", p.Addr, "-questions", questions, "-json"}, args...)
+	cmd := exec.CommandContext(ctx, "taskset", args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -128,7 +146,7 @@ func (r *runner) check(ctx context.Context, p *peer.Peer, s *site, mix, proto st
 	if err != nil {
 		return "", err
 	}
-	l, err := r.dnsload(ctx, p, checked, "-proto", proto, "-sockets", "8", "-inflight", "8", "-duration", "700ms", "-warmup", "0s")
+	l, err := r.dnsload(ctx, p, checked, "-proto", transportOf[proto].mode, "-sockets", "8", "-inflight", "8", "-duration", "500ms", "-warmup", "0s")
 	if err != nil {
 		return "", err
 	}

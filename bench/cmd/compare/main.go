@@ -25,12 +25,14 @@ import (
 )
 
 func main() {
-	planName := flag.String("plan", "full", "what to measure: full, quick, smoke, or profile for -profile")
+	planName := flag.String("plan", "full", "what to measure: full, paced, quick, smoke, or profile for -profile")
 	out := flag.String("out", "", "`file` for the results; written again after every step")
 	bin := flag.String("bin", "", "`folder` with clusterdns, coredns, dnsload and kubetest")
 	repo := flag.String("repo", "..", "`folder` of clusterdns' source, for the benchmarks of the plugin")
 	only := flag.String("only", "", "comma-separated `steps` to run instead of all")
-	profileMix := flag.String("profile", "", "leave CPU and heap profiles of clusterdns under the load of this `mix` beside -out, and measure nothing")
+	var profile profiled
+	flag.StringVar(&profile.mix, "profile", "", "leave CPU and heap profiles of clusterdns under the load of this `mix` beside -out, and measure nothing")
+	flag.IntVar(&profile.rate, "rate", 0, "`queries` a second while profiling; without it as many as are answered")
 	flag.Parse()
 	if err := pin(loadCPU()); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
@@ -38,16 +40,16 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *planName, *out, *bin, *repo, *only, *profileMix); err != nil {
+	if err := run(ctx, *planName, *out, *bin, *repo, *only, profile); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, planName, out, bin, repo, only, profileMix string) (err error) {
+func run(ctx context.Context, planName, out, bin, repo, only string, profile profiled) (err error) {
 	p, ok := plans[planName]
 	if !ok || out == "" || bin == "" || flag.NArg() > 0 {
-		return errors.New("usage: compare -plan full|quick|smoke|profile -bin FOLDER -out FILE [-repo FOLDER] [-only STEP,...] [-profile MIX]")
+		return errors.New("usage: compare -plan full|paced|quick|smoke|profile -bin FOLDER -out FILE [-repo FOLDER] [-only STEP,...] [-profile MIX [-rate N]]")
 	}
 	work, err := os.MkdirTemp("", "clusterdns-bench-")
 	if err != nil {
@@ -59,18 +61,19 @@ func run(ctx context.Context, planName, out, bin, repo, only, profileMix string)
 	}
 	r := &runner{
 		plan: p, bin: bin, repo: repo, work: work, out: out,
-		server: 0, load: loadCPU(), deadline: time.Now().Add(p.budget),
-		res:   &results.Results{Machine: machine(), Started: time.Now().UTC().Truncate(time.Second), Quick: planName != "full", Versions: map[string]string{}},
-		wrong: map[string]string{}, stockMax: map[string]float64{},
+		load: loadCPU(), cores: loadCPU() + 1, deadline: time.Now().Add(p.budget), only: strings.FieldsFunc(only, func(c rune) bool { return c == ',' }),
+		res: &results.Results{Machine: machine(), Commit: commit(repo), Started: time.Now().UTC().Truncate(time.Second), Plan: planName,
+			Versions: map[string]string{}},
+		wrong: map[string]string{},
 	}
-	if err := r.findPrograms(ctx); err != nil {
+	if err := r.findPrograms(); err != nil {
 		return err
 	}
-	if profileMix != "" {
+	if profile.mix != "" {
 		r.programs["dnsperf"], _ = lookPath("dnsperf") // dnsload has to do where it is missing
-		return r.profile(ctx, profileMix)
+		return r.profile(ctx, profile)
 	}
-	return r.all(ctx, strings.FieldsFunc(only, func(c rune) bool { return c == ',' }))
+	return r.all(ctx)
 }
 
 // runner runs a plan. Not for several goroutines.
@@ -80,52 +83,67 @@ type runner struct {
 	work      string // temporary folder
 	out       string
 
-	server, load int // cores of the server that is measured and of everything else
+	load  int // the core of everything but the server that is measured
+	cores int // that a server may have: 1 or 2
 
 	programs map[string]string // paths, by peer or tool
-	lane     bool              // clusterdns has a fast lane
 	deadline time.Time
+	only     []string      // steps; none for all of the plan
+	later    time.Duration // that the steps after this one will take
+	stepEnd  time.Time     // when this one should end
 
-	res      *results.Results
-	wrong    map[string]string  // first wrong answer, by world, peer, protocol and mix
-	stockMax map[string]float64 // queries a second, by mix
+	res   *results.Results
+	wrong map[string]string // first wrong answer, by world, peer, protocol and mix
 }
 
 // step is a part of a run that may fail without failing the others.
 type step struct {
-	name string
-	run  func(*runner, context.Context) error
+	name  string
+	run   func(*runner, context.Context) error
+	takes func(plan) time.Duration // about, on two cores with nothing else to do
 }
 
 // steps in order of importance: what comes last is left out if time runs out.
 var steps = []step{
-	{"binary", (*runner).binaries},
-	{"throughput", (*runner).throughput},
-	{"memory", (*runner).memory},
-	{"latency", (*runner).latency},
-	{"programming", (*runner).programming},
-	{"growth", (*runner).growth},
-	{"big", (*runner).big},
-	{"idle", (*runner).idle},
-	{"allocations", (*runner).allocations},
+	{"binary", (*runner).binaries, func(plan) time.Duration { return 0 }},
+	{"paced", (*runner).paced, plan.pacedTakes},
+	{"throughput", (*runner).throughput, plan.throughputTakes},
+	{"memory", (*runner).memory, plan.memoryTakes},
+	{"programming", (*runner).programming, plan.programmingTakes},
+	{"growth", (*runner).growth, plan.growthTakes},
+	{"big", (*runner).big, plan.bigTakes},
+	{"idle", (*runner).idle, plan.idleTakes},
+	{"allocations", (*runner).allocations, func(plan) time.Duration { return 30 * time.Second }},
 }
 
-func (r *runner) all(ctx context.Context, only []string) error {
-	for _, name := range only {
+// chosen returns the steps of this run.
+func (r *runner) chosen() ([]step, error) {
+	for _, name := range r.only {
 		if !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
-			return fmt.Errorf("no step %q", name)
+			return nil, fmt.Errorf("no step %q", name)
 		}
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s step) bool {
+		return !r.plan.has(s.name) || len(r.only) > 0 && !slices.Contains(r.only, s.name)
+	}), nil
+}
+
+func (r *runner) all(ctx context.Context) error {
+	chosen, err := r.chosen()
+	if err != nil {
+		return err
+	}
+	for _, s := range chosen {
+		r.later += s.takes(r.plan)
 	}
 	if err := r.save(); err != nil {
 		return err
 	}
 	failed := 0
-	for _, s := range steps {
-		if len(only) > 0 && !slices.Contains(only, s.name) || !r.plan.has(s.name) {
-			continue
-		}
-		begin := time.Now()
-		r.logf("== %s", s.name)
+	for _, s := range chosen {
+		begin, takes := time.Now(), s.takes(r.plan)
+		r.later, r.stepEnd = r.later-takes, begin.Add(takes)
+		r.logf("== %s, about %.0f s", s.name, takes.Seconds())
 		err := r.late()
 		if err == nil {
 			err = s.run(r, ctx)
@@ -135,7 +153,7 @@ func (r *runner) all(ctx context.Context, only []string) error {
 			r.logf("%s: %v", s.name, err)
 			r.add(results.Sample{What: "step " + s.name, Void: true, Why: err.Error()})
 		}
-		r.logf("== %s: %.0f s", s.name, time.Since(begin).Seconds())
+		r.logf("== %s took %.0f s", s.name, time.Since(begin).Seconds())
 		if err := r.save(); err != nil {
 			return err
 		}
@@ -181,7 +199,11 @@ func (r *runner) add(samples ...results.Sample) {
 
 func describe(s results.Sample) string {
 	var words []string
-	for _, w := range []string{s.Peer, s.World, s.What, s.Mix, s.Proto, s.Load} {
+	cores := ""
+	if s.Cores > 0 {
+		cores = fmt.Sprintf("%d cores", s.Cores)
+	}
+	for _, w := range []string{s.Peer, s.World, s.What, s.Mix, s.Proto, s.Load, cores} {
 		if w != "" {
 			words = append(words, w)
 		}
@@ -199,23 +221,12 @@ func describe(s results.Sample) string {
 func (r *runner) save() error { return r.res.Write(r.out) }
 
 func (r *runner) logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%5.0fs  %s\n", time.Since(r.res.Started).Seconds(), fmt.Sprintf(format, args...))
+	left := r.later + max(0, time.Until(r.stepEnd))
+	fmt.Fprintf(os.Stderr, "%5.0f s, %2.0f min left  %s\n", time.Since(r.res.Started).Seconds(), left.Minutes(), fmt.Sprintf(format, args...))
 }
 
-// peers returns the names of those that are compared, clusterdns only with the
-// lane once it has one.
-func (r *runner) peers() []string {
-	return slices.DeleteFunc(slices.Clone(r.plan.peers), func(name string) bool { return name == results.Ours && !r.lane })
-}
-
-// followers returns those peers that follow an API server, ours as it is best.
-func (r *runner) followers() []string {
-	ours := results.Chain
-	if r.lane {
-		ours = results.Ours
-	}
-	return []string{ours, results.CoreDNS}
-}
+// followers are those peers that follow an API server, ours as it is best.
+var followers = []string{results.Ours, results.CoreDNS}
 
 // loadCPU is the core of everything but the server that is measured: the second,
 // if there is one.
@@ -272,10 +283,29 @@ func machine() map[string]string {
 			}
 		}
 	}
+	if text, err := os.ReadFile("/etc/os-release"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if value, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+				m["os"] = strings.Trim(strings.TrimSpace(value), `"`)
+			}
+		}
+	}
+	if text, err := os.ReadFile("/etc/debian_version"); err == nil {
+		m["debian"] = strings.TrimSpace(string(text))
+	}
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		m["load before"] = strings.Join(strings.Fields(string(text))[:3], " ")
 	}
 	return m
+}
+
+// commit says which of the repository's is measured, "" if git does not know.
+func commit(repo string) string {
+	out, err := exec.Command("git", "-C", repo, "-c", "safe.directory=*", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // sleep waits, or returns early with the context's error.

@@ -18,9 +18,9 @@ import (
 // server has no WatchList.
 const plainList = "KUBE_FEATURE_WatchListClient=false"
 
-// memory measures resident memory of those peers that follow an API server,
-// from their start through a restart of it to a reload of the Corefile, and how
-// long a start takes.
+// memory measures resident memory of those peers that follow an API server, in
+// lives of their own: at their start and through a reload of the Corefile,
+// through a restart of the API server, and through that with plain lists.
 func (r *runner) memory(ctx context.Context) (err error) {
 	s, err := r.site(ctx, r.plan.world, false)
 	if err != nil {
@@ -31,67 +31,53 @@ func (r *runner) memory(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	lives := []struct {
+		what string
+		at   placed
+		live func(*life, context.Context) error
+	}{
+		{"rss_peak_reload", placed{}, (*life).reloaded},
+		{"rss_peak_relist", placed{}, (*life).relisted},
+		{"rss_peak_relist_list", placed{env: []string{plainList}}, (*life).relistedPlainly},
+	}
 	var errs []error
-	for round := range max(r.plan.memoryRounds, r.plan.starts) {
-		for i := range r.followers() {
-			name := r.followers()[(i+round)%2]
-			if err := r.late(); err != nil {
-				return errors.Join(append(errs, err)...)
-			}
-			if round < r.plan.memoryRounds {
-				for _, list := range []bool{false, true} {
-					err := r.life(ctx, s, probe, name, round, list)
-					if err != nil {
-						r.add(results.Sample{What: "rss_peak_start", World: s.Name, Peer: name, Round: round, Void: true, Why: err.Error()})
-						errs = append(errs, fmt.Errorf("%s: %w", name, err))
-						if ctx.Err() != nil {
-							return ctx.Err()
-						}
-						// Whatever went wrong, those that follow have an API server.
-						if err := errors.Join(s.cluster.KillAPIServer(), s.cluster.StartAPIServer(ctx, strconv.Itoa(r.load))); err != nil {
-							return errors.Join(append(errs, err)...)
-						}
-					}
+	for round := range r.plan.rounds {
+		for i := range followers {
+			name := followers[(i+round)%len(followers)]
+			for _, l := range lives {
+				if err := r.late(); err != nil {
+					return errors.Join(append(errs, err)...)
 				}
-			} else {
-				errs = append(errs, r.startOnly(ctx, s, name, round))
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
+				err := r.with(ctx, s, name, l.at, func(p *peer.Peer, took time.Duration) error {
+					life := &life{runner: r, peer: p, site: s, probe: probe, round: round, took: took, rss: watch(p)}
+					defer life.rss.stop()
+					return l.live(life, ctx)
+				})
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if err == nil {
+					continue
+				}
+				r.add(results.Sample{What: l.what, World: s.Name, Peer: name, Round: round, Void: true, Why: err.Error()})
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+				// Whatever went wrong, those that follow have an API server.
+				if err := errors.Join(s.cluster.KillAPIServer(), s.cluster.StartAPIServer(ctx, strconv.Itoa(r.load))); err != nil {
+					return errors.Join(append(errs, err)...)
+				}
 			}
 		}
 		errs = append(errs, r.save())
 	}
-	for _, name := range r.peers() {
-		if name == results.NSD || name == results.Knot {
-			errs = append(errs, r.staticMemory(ctx, s, name))
-		}
+	for _, name := range []string{results.NSD, results.Knot} {
+		errs = append(errs, r.steady(ctx, s, name, "rss_steady", 0))
 	}
 	return errors.Join(errs...)
 }
 
-// startOnly measures one more start.
-func (r *runner) startOnly(ctx context.Context, s *site, name string, round int) (err error) {
-	c, err := r.config(s, name)
-	if err != nil {
-		return err
-	}
-	p, err := peer.Start(c)
-	if err != nil {
-		return err
-	}
-	defer stop(&err, p)
-	took, err := r.await(ctx, s, p)
-	if err != nil {
-		return fmt.Errorf("starting %s: %w", name, err)
-	}
-	r.add(results.Sample{What: "start_to_answer", World: s.Name, Peer: name, Round: round, Value: took.Seconds() * 1000, Unit: "ms"})
-	return nil
-}
-
-// staticMemory measures what a server of static zones holds.
-func (r *runner) staticMemory(ctx context.Context, s *site, name string) error {
-	return r.with(ctx, s, name, func(p *peer.Peer) error {
+// steady measures what a server holds that nobody asks.
+func (r *runner) steady(ctx context.Context, s *site, name, what string, round int) error {
+	return r.with(ctx, s, name, placed{}, func(p *peer.Peer, _ time.Duration) error {
 		if err := sleep(ctx, r.plan.settle); err != nil {
 			return err
 		}
@@ -99,110 +85,135 @@ func (r *runner) staticMemory(ctx context.Context, s *site, name string) error {
 		if err != nil {
 			return err
 		}
-		r.add(results.Sample{What: "rss_steady", World: s.Name, Peer: name, Value: mb(u.RSS), Unit: "MB"})
+		r.add(results.Sample{What: what, World: s.Name, Peer: name, Round: round, Value: mb(u.RSS), Unit: "MB"})
 		return nil
 	})
 }
 
-// life measures one life of a peer: start, steady, API server killed and back,
-// reload. With list, the feeds are plain lists, and only what differs by that
-// is kept.
-func (r *runner) life(ctx context.Context, s *site, probe *probe, name string, round int, list bool) (err error) {
-	c, err := r.config(s, name)
-	if err != nil {
-		return err
-	}
-	if list {
-		c.Env = append(c.Env, plainList)
-	}
-	p, err := peer.Start(c)
-	if err != nil {
-		return err
-	}
-	defer stop(&err, p)
-	add := func(what string, value float64, unit string) {
-		r.add(results.Sample{What: what, World: s.Name, Peer: name, Round: round, Value: value, Unit: unit})
-	}
-	w := watch(p)
-	defer w.stop()
+// life is a peer from its start on.
+type life struct {
+	*runner
+	peer  *peer.Peer
+	site  *site
+	probe *probe
+	round int
+	took  time.Duration // until the first right answer
+	rss   *watcher
+}
 
-	took, err := r.await(ctx, s, p)
-	if err != nil {
-		return err
-	}
-	w.mark("synced")
-	if err := sleep(ctx, r.plan.settle); err != nil {
-		return err
-	}
-	u, err := peer.UsageOf(p.PID)
-	if err != nil {
-		return err
-	}
-	if list {
-		add("rss_peak_start_list", mb(u.Peak), "MB")
-	} else {
-		add("start_to_answer", took.Seconds()*1000, "ms")
-		add("rss_peak_start", mb(u.Peak), "MB")
-		add("rss_steady", mb(u.RSS), "MB")
-		heap, err := p.Metric(ctx, "go_memstats_heap_inuse_bytes")
-		if err != nil {
-			return err
-		}
-		add("heap_steady", mb(int64(heap)), "MB")
-	}
+func (l *life) note(what, load string, value float64, unit string) {
+	l.add(results.Sample{What: what, World: l.site.Name, Peer: l.peer.Config.Name, Round: l.round, Load: load, Value: value, Unit: unit})
+}
 
-	peak, err := r.peakOf(ctx, p, func() error {
-		w.mark("killed")
-		if err := s.cluster.KillAPIServer(); err != nil {
-			return err
-		}
-		if err := s.cluster.StartAPIServer(ctx, strconv.Itoa(r.load)); err != nil {
-			return err
-		}
-		w.mark("back")
-		// Whoever tells of a change follows again.
-		if err := probe.change(ctx); err != nil {
-			return err
-		}
-		if _, err := p.Await(ctx, probe.question()); err != nil {
-			return err
-		}
-		w.mark("followed")
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("API server killed and back: %w", err)
+// settled waits, and returns what was used until then.
+func (l *life) settled(ctx context.Context) (peer.Usage, error) {
+	l.rss.mark("synced")
+	if err := sleep(ctx, l.plan.settle); err != nil {
+		return peer.Usage{}, err
 	}
-	if list {
-		add("rss_peak_relist_list", peak, "MB")
-		return nil // a reload lists as a start does
-	}
-	add("rss_peak_relist", peak, "MB")
+	return peer.UsageOf(l.peer.PID)
+}
 
-	w.mark("reload")
+// reloaded is a start and a reload of the Corefile.
+func (l *life) reloaded(ctx context.Context) error {
+	u, err := l.settled(ctx)
+	if err != nil {
+		return err
+	}
+	heap, err := l.peer.Metric(ctx, "go_memstats_heap_inuse_bytes")
+	if err != nil {
+		return err
+	}
+	l.note("start_to_answer", "", l.took.Seconds()*1000, "ms")
+	l.note("rss_peak_start", "", mb(u.Peak), "MB")
+	l.note("rss_steady", "", mb(u.RSS), "MB")
+	l.note("heap_steady", "", mb(int64(heap)), "MB")
 	missing := 0
-	peak, err = r.peakOf(ctx, p, func() (err error) {
-		missing, err = r.reload(ctx, p, probe)
+	peak, err := l.peakOf(ctx, func() (err error) {
+		l.rss.mark("reload")
+		missing, err = l.reload(ctx)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
-	add("rss_peak_reload", peak, "MB")
-	r.res.Series = append(r.res.Series, w.series(name, s.Name)...)
-	lost := results.Sample{What: "reload_missing", World: s.Name, Peer: name, Round: round, Load: "API up", Value: float64(missing), Unit: "answers"}
-	r.add(lost)
+	l.note("rss_peak_reload", "", peak, "MB")
+	l.note("reload_missing", "API up", float64(missing), "answers")
+	l.keep("reload")
+	return nil
+}
 
-	if err := s.cluster.KillAPIServer(); err != nil {
+// relisted is a start and a restart of the API server, and then a reload
+// while that is down.
+func (l *life) relisted(ctx context.Context) error {
+	if _, err := l.settled(ctx); err != nil {
 		return err
 	}
-	missing, err = r.reload(ctx, p, probe)
-	if err := errors.Join(err, s.cluster.StartAPIServer(ctx, strconv.Itoa(r.load))); err != nil {
+	peak, err := l.outage(ctx)
+	if err != nil {
+		return err
+	}
+	l.note("rss_peak_relist", "", peak, "MB")
+	l.keep("API server restarted")
+	if err := l.site.cluster.KillAPIServer(); err != nil {
+		return err
+	}
+	missing, err := l.reload(ctx)
+	if err := errors.Join(err, l.site.cluster.StartAPIServer(ctx, strconv.Itoa(l.load))); err != nil {
 		return fmt.Errorf("reload with the API server down: %w", err)
 	}
-	lost.Load, lost.Value = "API down", float64(missing)
-	r.add(lost)
+	l.note("reload_missing", "API down", float64(missing), "answers")
 	return nil
+}
+
+// relistedPlainly is a start and a restart of the API server with plain lists.
+func (l *life) relistedPlainly(ctx context.Context) error {
+	u, err := l.settled(ctx)
+	if err != nil {
+		return err
+	}
+	peak, err := l.outage(ctx)
+	if err != nil {
+		return err
+	}
+	l.note("rss_peak_start_list", "", mb(u.Peak), "MB")
+	l.note("rss_peak_relist_list", "", peak, "MB")
+	return nil
+}
+
+// outage kills the API server, starts it again, and returns the peak until the
+// peer has followed again for a while.
+func (l *life) outage(ctx context.Context) (float64, error) {
+	peak, err := l.peakOf(ctx, func() error {
+		l.rss.mark("killed")
+		if err := l.site.cluster.KillAPIServer(); err != nil {
+			return err
+		}
+		if err := l.site.cluster.StartAPIServer(ctx, strconv.Itoa(l.load)); err != nil {
+			return err
+		}
+		l.rss.mark("back")
+		// Whoever tells of a change follows again.
+		if err := l.probe.change(ctx); err != nil {
+			return err
+		}
+		if _, err := l.peer.Await(ctx, l.probe.question()); err != nil {
+			return err
+		}
+		l.rss.mark("followed")
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("API server killed and back: %w", err)
+	}
+	return peak, nil
+}
+
+// keep adds the memory over time to the results, once for each peer.
+func (l *life) keep(what string) {
+	if l.round == 0 {
+		l.res.Series = append(l.res.Series, l.rss.series(what, l.peer.Config.Name, l.site.Name))
+	}
 }
 
 // patience is how long a client waits for a reply before it calls it lost.
@@ -210,7 +221,8 @@ const patience = 2 * time.Second
 
 // reload reloads a peer's Corefile, and returns how many of the questions asked
 // one after the other meanwhile, and a second longer, were not answered rightly.
-func (r *runner) reload(ctx context.Context, p *peer.Peer, probe *probe) (missing int, err error) {
+func (l *life) reload(ctx context.Context) (missing int, err error) {
+	p, question := l.peer, l.probe.question()
 	const done = "Reloading complete"
 	before := strings.Count(p.Logged(), done)
 	stop := make(chan struct{})
@@ -224,13 +236,15 @@ func (r *runner) reload(ctx context.Context, p *peer.Peer, probe *probe) (missin
 				return
 			case <-tick.C:
 			}
-			if err := peer.Ask(p.Addr, probe.question(), patience); err != nil {
+			if err := peer.Ask(p.Addr, question, patience); err != nil {
 				missing++
 			}
 		}
 	})
 	if err = p.Signal(syscall.SIGUSR1); err == nil {
-		err = waitFor(ctx, p, "the reload", func() error {
+		limited, cancel := context.WithTimeout(ctx, readyLimit)
+		defer cancel()
+		err = p.Wait(limited, 5*time.Millisecond, "the reload", func() error {
 			if strings.Count(p.Logged(), done) == before {
 				return errors.New("the log does not say that it is complete")
 			}
@@ -245,26 +259,19 @@ func (r *runner) reload(ctx context.Context, p *peer.Peer, probe *probe) (missin
 	return missing, err
 }
 
-// waitFor waits on a peer for at most readyLimit.
-func waitFor(ctx context.Context, p *peer.Peer, what string, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
-	defer cancel()
-	return p.Wait(ctx, 5*time.Millisecond, what, check)
-}
-
 // peakOf returns the highest RSS, in MB, while something happens and a while
 // after.
-func (r *runner) peakOf(ctx context.Context, p *peer.Peer, happens func() error) (float64, error) {
-	if err := peer.ResetPeak(p.PID); err != nil {
+func (l *life) peakOf(ctx context.Context, happens func() error) (float64, error) {
+	if err := peer.ResetPeak(l.peer.PID); err != nil {
 		return 0, err
 	}
 	if err := happens(); err != nil {
 		return 0, err
 	}
-	if err := sleep(ctx, r.plan.settle); err != nil {
+	if err := sleep(ctx, l.plan.settle); err != nil {
 		return 0, err
 	}
-	u, err := peer.UsageOf(p.PID)
+	u, err := peer.UsageOf(l.peer.PID)
 	return mb(u.Peak), err
 }
 
@@ -326,7 +333,7 @@ func (w *watcher) stop() {
 	w.ended.Wait()
 }
 
-func (w *watcher) series(name, world string) []results.Series {
+func (w *watcher) series(load, name, world string) results.Series {
 	w.stop()
-	return []results.Series{{What: "rss", Peer: name, World: world, Unit: "MB", T: w.t, V: w.rss, Marks: w.marks}}
+	return results.Series{What: "rss", Load: load, Peer: name, World: world, Unit: "MB", T: w.t, V: w.rss, Marks: w.marks}
 }

@@ -13,35 +13,51 @@ type plan struct {
 	steps  []string // nil: all
 	peers  []string
 	budget time.Duration // steps that would begin later are left out
-	strict bool          // a step that fails fails the run
+	strict bool          // a void figure fails the run
 
 	world    world.Spec // that everything but growth and big is measured with
 	manifest bool       // without a control plane; clusterdns has objects from a file
-	perf     bool       // with dnsperf, NSD and Knot from Debian
+	debian   bool       // with dnsperf, NSD and Knot
 
-	rounds  int           // of throughput
-	seconds time.Duration // one measurement of throughput or latency takes so long
-	mixes   []string      // over UDP
-	tcp     []string      // mixes over TCP
+	rounds  int           // of everything; 5 are the fewest that a verdict can be drawn from
+	seconds time.Duration // one measurement of throughput takes so long
 
-	latencyMixes  []string
-	latencyRounds int
-	loads         []int // percent of stock's maximum rate
+	rates []int         // queries a second, paced
+	paced time.Duration // one measurement at such a rate takes so long
+	idle  time.Duration // for which nobody asks, and CPU is measured
 
-	growth       []world.Spec // from an API server
-	growthFile   []world.Spec // from a manifest: too large to fill an API server with in time
-	growthMixes  []string
-	growthRounds int // and of big
+	main []string // mixes over UDP
+	rest []string // mixes over UDP that stock CoreDNS with cache is not asked
+	more []asked  // mixes over other transports, likewise
 
-	memoryRounds int
-	settle       time.Duration // before memory is called steady
-	starts       int
-
-	changes int           // samples of DNS programming latency, each idle and under churn
-	churn   time.Duration // for which the CPU of churn is measured
+	settle  time.Duration // before memory is called steady
+	changes int           // DNS programming latencies of a round, each idle and under churn
+	churn   time.Duration // for which the CPU of churn is measured in a round
 }
 
+// asked is a mix over a transport.
+type asked struct{ mix, proto string }
+
 func (p plan) has(step string) bool { return p.steps == nil || slices.Contains(p.steps, step) }
+
+// rows are what a peer is asked in a round of throughput.
+func (p plan) rows(peer string) (rows []asked) {
+	mixes := p.main
+	if peer != results.CoreDNSCache {
+		mixes = slices.Concat(p.main, p.rest)
+	}
+	for _, mix := range mixes {
+		rows = append(rows, asked{mix, "udp"})
+	}
+	if peer != results.CoreDNSCache {
+		rows = append(rows, p.more...)
+	}
+	return rows
+}
+
+func without(peers []string, some ...string) []string {
+	return slices.DeleteFunc(slices.Clone(peers), func(name string) bool { return slices.Contains(some, name) })
+}
 
 var everybody = []string{results.Ours, results.Chain, results.CoreDNS, results.CoreDNSCache, results.NSD, results.Knot}
 
@@ -52,42 +68,103 @@ func services(n int, name string) world.Spec {
 // bigSpec is one headless service with 5,000 endpoints among 100 others.
 var bigSpec = world.Spec{Name: "big", Services: 100, Endpoints: 15, BigSize: 5000}
 
+// The worlds of growth: the larger would take a quarter of an hour to fill an
+// API server with, and is read from a file.
+var (
+	growthFrom = services(100, "100")
+	growthTo   = services(100000, "100000")
+	growthMix  = []string{"clusterip", "nxdomain"}
+)
+
+var (
+	mainMixes  = []string{"clusterip", "nxdomain", "headless15"}
+	otherMixes = []string{"srv", "ptr", "externalname", "podname", "nodata", "walk", "mixed"}
+	transports = []asked{{"clusterip", "udp6"}, {"clusterip", "tcp"}, {"clusterip", "tcp1"}, {"mixed", "tcp"}}
+	pacedRates = []int{1000, 4000, 16000}
+)
+
 var plans = map[string]plan{
 	"full": {
-		peers: everybody, budget: 36 * time.Minute,
-		world: services(10000, "10000"), perf: true,
-		rounds: 3, seconds: 2500 * time.Millisecond,
-		mixes: []string{"clusterip", "headless15", "srv", "ptr", "externalname", "podname", "nxdomain", "nodata", "walk", "mixed"},
-		tcp:   []string{"clusterip", "mixed"},
-
-		latencyMixes: []string{"clusterip", "mixed"}, latencyRounds: 2, loads: []int{10, 50, 80},
-		growth:      []world.Spec{services(100, "100"), services(1000, "1000")},
-		growthFile:  []world.Spec{services(100000, "100000")},
-		growthMixes: []string{"clusterip", "nxdomain"}, growthRounds: 2,
-
-		memoryRounds: 3, settle: 5 * time.Second, starts: 7,
-		changes: 300, churn: 10 * time.Second,
+		peers: everybody, budget: 33 * time.Minute,
+		world: services(10000, "10000"), debian: true,
+		rounds: 5, seconds: time.Second, rates: pacedRates, paced: 1500 * time.Millisecond, idle: 2 * time.Second,
+		main: mainMixes, rest: otherMixes, more: transports,
+		settle: 2 * time.Second, changes: 100, churn: 2 * time.Second,
+	},
+	// What a query costs, at everyday rates and at saturation.
+	"paced": {
+		peers: []string{results.Ours, results.CoreDNS, results.NSD, results.Knot}, budget: 10 * time.Minute,
+		steps: []string{"paced", "throughput"},
+		world: services(10000, "10000"), debian: true,
+		rounds: 5, seconds: time.Second, rates: pacedRates, paced: 1500 * time.Millisecond, idle: 2 * time.Second,
+		main: mainMixes, more: []asked{{"clusterip", "tcp"}},
 	},
 	"quick": {
-		peers: everybody, budget: 4*time.Minute + 15*time.Second,
-		steps: []string{"binary", "throughput", "memory", "latency", "programming", "idle", "allocations"},
-		world: services(1000, "1000"), perf: true,
-		rounds: 1, seconds: 1500 * time.Millisecond,
-		mixes: []string{"clusterip", "headless15", "nxdomain", "walk"}, tcp: []string{"clusterip"},
-		latencyMixes: []string{"clusterip"}, latencyRounds: 1, loads: []int{10, 50, 80},
-		memoryRounds: 1, settle: time.Second, starts: 3,
-		changes: 100, churn: 4 * time.Second,
+		peers: everybody, budget: 6 * time.Minute,
+		steps: []string{"binary", "paced", "throughput", "memory", "programming", "idle", "allocations"},
+		world: services(1000, "1000"), debian: true,
+		rounds: 1, seconds: time.Second, rates: pacedRates, paced: time.Second, idle: time.Second,
+		main: mainMixes, rest: []string{"walk"}, more: transports,
+		settle: time.Second, changes: 50, churn: 2 * time.Second,
 	},
 	"smoke": {
 		peers: []string{results.Ours, results.Chain}, budget: 2 * time.Minute, strict: true,
-		steps: []string{"binary", "throughput", "latency"},
+		steps: []string{"binary", "paced", "throughput"},
 		world: services(100, "100"), manifest: true,
-		rounds: 1, seconds: 500 * time.Millisecond,
-		mixes: []string{"clusterip", "headless15", "srv", "ptr", "externalname", "podname", "nxdomain", "nodata", "walk", "mixed"}, tcp: []string{"clusterip"},
-		latencyMixes: []string{"clusterip"}, latencyRounds: 1, loads: []int{10},
+		rounds: 1, seconds: 300 * time.Millisecond, rates: []int{1000}, paced: 300 * time.Millisecond, idle: 100 * time.Millisecond,
+		main: mainMixes, rest: otherMixes, more: transports,
 	},
 	"profile": {
-		peers: []string{results.Ours, results.Chain}, budget: 10 * time.Minute,
+		peers: []string{results.Ours}, budget: 10 * time.Minute,
 		world: services(10000, "10000"), manifest: true,
 	},
+}
+
+// What a step takes, about, in a world of 10,000 services: a start with its end,
+// a measurement beyond its own time, an API server, and it down and back.
+const (
+	startTakes   = 1300 * time.Millisecond
+	measureTakes = 250 * time.Millisecond
+	checkTakes   = 600 * time.Millisecond
+	siteTakes    = 12 * time.Second
+	outageTakes  = 4500 * time.Millisecond
+)
+
+func times(n int, d time.Duration) time.Duration { return time.Duration(n) * d }
+
+func (p plan) pacedTakes() time.Duration {
+	one := times(2, startTakes) + times(2*len(p.rates), p.paced+measureTakes+450*time.Millisecond) + p.idle
+	return siteTakes + times(p.rounds*len(without(p.peers, results.CoreDNSCache)), one)
+}
+
+func (p plan) throughputTakes() time.Duration {
+	took := siteTakes
+	for _, peer := range p.peers {
+		n := len(p.rows(peer))
+		took += times(n, checkTakes) + times(p.rounds, times(n, p.seconds+measureTakes)+2*startTakes)
+	}
+	return took
+}
+
+func (p plan) memoryTakes() time.Duration {
+	reload, restart, list := startTakes+2*p.settle+1200*time.Millisecond, startTakes+2*p.settle+2*outageTakes+1200*time.Millisecond, startTakes+2*p.settle+outageTakes
+	return siteTakes + times(p.rounds*len(followers), reload+restart+list)
+}
+
+func (p plan) programmingTakes() time.Duration {
+	return siteTakes + times(p.rounds*len(followers), startTakes+time.Second+p.churn+times(2*p.changes, 10*time.Millisecond))
+}
+
+func (p plan) growthTakes() time.Duration {
+	one := times(len(growthMix), p.seconds+measureTakes)
+	large := times(p.rounds*(len(p.peers)-3), 9*time.Second+one)
+	return 2*siteTakes + times(p.rounds*(len(p.peers)-1), startTakes+one) + large
+}
+
+func (p plan) bigTakes() time.Duration {
+	return siteTakes + times(p.rounds*(len(p.peers)-1), startTakes+p.seconds+measureTakes)
+}
+
+func (p plan) idleTakes() time.Duration {
+	return siteTakes + times(p.rounds*len(followers), startTakes+p.settle)
 }

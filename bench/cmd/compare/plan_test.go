@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/clusterdns/clusterdns/bench/world"
 )
@@ -17,18 +18,40 @@ func TestPlans(t *testing.T) {
 			}
 		}
 		w := world.New(world.Spec{Services: 100, Endpoints: 15})
-		for _, mix := range slices.Concat(p.mixes, p.tcp, p.latencyMixes, p.growthMixes) {
-			if len(w.Questions(mix)) == 0 {
-				t.Errorf("%s: no questions of mix %q", name, mix)
+		for _, peer := range p.peers {
+			for _, a := range p.rows(peer) {
+				if len(w.Questions(a.mix)) == 0 || transportOf[a.proto].mode == "" {
+					t.Errorf("%s: no questions of mix %q, or no transport %q", name, a.mix, a.proto)
+				}
 			}
 		}
-		for _, mix := range p.latencyMixes {
-			if !slices.Contains(p.mixes, mix) {
-				t.Errorf("%s: latency of %s depends on its maximum rate, which is not measured", name, mix)
-			}
+		if fits := 32 * time.Minute; name == "full" && p.takes() > fits || name == "paced" && p.takes() > 10*time.Minute || p.budget > 0 && p.takes() > p.budget && p.steps != nil {
+			t.Errorf("%s takes %v", name, p.takes())
 		}
 	}
-	if len(world.New(bigSpec).Questions("big")) != 10000 {
-		t.Error("the big world has not two questions for each endpoint")
+	if qs := world.New(bigSpec).Questions("big"); len(qs) != 1 || qs[0].Expect.Count != bigSpec.BigSize {
+		t.Error("the big world is not asked for all endpoints of its service")
+	}
+}
+
+// takes is about how long the steps of a plan take.
+func (p plan) takes() (sum time.Duration) {
+	for _, s := range steps {
+		if p.has(s.name) {
+			sum += s.takes(p)
+		}
+	}
+	return sum
+}
+
+// TestTakes prints what the steps of the whole comparison take.
+func TestTakes(t *testing.T) {
+	for _, name := range []string{"full", "paced", "quick", "smoke"} {
+		for _, s := range steps {
+			if plans[name].has(s.name) {
+				t.Logf("%s: %s about %.0f s", name, s.name, s.takes(plans[name]).Seconds())
+			}
+		}
+		t.Logf("%s: about %v", name, plans[name].takes())
 	}
 }

@@ -4,23 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/clusterdns/clusterdns/bench/cluster"
-	"github.com/clusterdns/clusterdns/bench/peer"
 	"github.com/clusterdns/clusterdns/bench/results"
 	"github.com/clusterdns/clusterdns/bench/world"
 )
 
 // binaries measures the size of those that are built here, stripped.
 func (r *runner) binaries(context.Context) error {
-	for _, name := range r.peers() {
+	for _, name := range r.plan.peers {
 		if name == results.NSD || name == results.Knot || name == results.CoreDNSCache {
 			continue
 		}
@@ -41,18 +38,10 @@ func (r *runner) idle(ctx context.Context) (err error) {
 	}
 	defer stop(&err, s)
 	var errs []error
-	for _, name := range r.followers() {
-		errs = append(errs, r.with(ctx, s, name, func(p *peer.Peer) error {
-			if err := sleep(ctx, r.plan.settle); err != nil {
-				return err
-			}
-			u, err := peer.UsageOf(p.PID)
-			if err != nil {
-				return err
-			}
-			r.add(results.Sample{What: "rss_idle", World: s.Name, Peer: name, Value: mb(u.RSS), Unit: "MB"})
-			return nil
-		}))
+	for round := range r.plan.rounds {
+		for _, name := range followers {
+			errs = append(errs, r.steady(ctx, s, name, "rss_idle", round))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -113,84 +102,4 @@ func parseAllocations(text string) map[string]float64 {
 		}
 	}
 	return counts
-}
-
-// profile leaves profiles of clusterdns under load beside the results' file.
-func (r *runner) profile(ctx context.Context, mix string) (err error) {
-	s, err := r.site(ctx, r.plan.world, true)
-	if err != nil {
-		return err
-	}
-	if _, _, err := s.files(mix); err != nil {
-		return err
-	}
-	name := r.followers()[0]
-	c, err := r.config(s, name)
-	if err != nil {
-		return err
-	}
-	ports, err := peer.FreePorts(1)
-	if err != nil {
-		return err
-	}
-	pprof := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	c.Plugins = []string{"pprof " + pprof}
-	p, err := peer.Start(c)
-	if err != nil {
-		return err
-	}
-	defer stop(&err, p)
-	if _, err := r.await(ctx, s, p); err != nil {
-		return err
-	}
-	const seconds = 10
-	loaded := make(chan error, 1)
-	go func() {
-		_, err := r.saturate(ctx, p, s, mix, "udp", (seconds+2)*time.Second)
-		loaded <- err
-	}()
-	if err := sleep(ctx, time.Second); err != nil {
-		return err
-	}
-	var files []string
-	for _, kind := range []string{"cpu", "heap"} {
-		query := map[string]string{"cpu": fmt.Sprintf("profile?seconds=%d", seconds), "heap": "heap"}[kind]
-		file := filepath.Join(filepath.Dir(r.out), fmt.Sprintf("profile-%s-%s.pb.gz", kind, mix))
-		if err := fetch(ctx, "http://"+pprof+"/debug/pprof/"+query, file); err != nil {
-			return fmt.Errorf("%s profile: %w", kind, err)
-		}
-		files = append(files, file)
-	}
-	if err := <-loaded; err != nil {
-		return err
-	}
-	for _, file := range files {
-		out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=15", r.programs[name], file).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("pprof of %s: %w\n%s", file, err, out)
-		}
-		fmt.Printf("%s\n%s\n", file, out)
-	}
-	return nil
-}
-
-func fetch(ctx context.Context, url, file string) (err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	_, err = f.ReadFrom(resp.Body)
-	return errors.Join(err, f.Close())
 }

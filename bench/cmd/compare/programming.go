@@ -32,23 +32,7 @@ var kubernetesService = question.Question{Name: "kubernetes.default.svc." + worl
 
 // programming measures DNS programming latency: from the moment that a write is
 // acknowledged to the first reply with the new answer. And what churn costs.
-func (r *runner) programming(ctx context.Context) error {
-	var errs []error
-	for _, name := range r.followers() {
-		if err := r.late(); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		if err := r.programmingOf(ctx, name); err != nil {
-			r.add(results.Sample{What: "programming_p50", World: r.plan.world.Name, Peer: name, Void: true, Why: err.Error()})
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-		errs = append(errs, r.save())
-	}
-	return errors.Join(errs...)
-}
-
-// programmingOf has a cluster of its own, because churn changes it.
-func (r *runner) programmingOf(ctx context.Context, name string) (err error) {
+func (r *runner) programming(ctx context.Context) (err error) {
 	s, err := r.site(ctx, r.plan.world, false)
 	if err != nil {
 		return err
@@ -58,16 +42,26 @@ func (r *runner) programmingOf(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.with(ctx, s, name, func(p *peer.Peer) error {
-		return errors.Join(
-			r.programmingAt(ctx, p, s, probe, "idle", ""),
-			r.underChurn(ctx, p, s, func(why string) error {
-				return r.programmingAt(ctx, p, s, probe, fmt.Sprintf("churn%d", churnRate), why)
-			}))
-	})
+	var errs []error
+	for round := range r.plan.rounds {
+		if err := r.late(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, r.each(ctx, followers, s, round, placed{}, "programming_p50", func(p *peer.Peer) error {
+			return errors.Join(
+				r.programmingAt(ctx, p, s, probe, round, "idle", ""),
+				r.underChurn(ctx, p, s, round, func(why string) error {
+					return r.programmingAt(ctx, p, s, probe, round, fmt.Sprintf("churn%d", churnRate), why)
+				}))
+		}))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return errors.Join(errs...)
 }
 
-func (r *runner) programmingAt(ctx context.Context, p *peer.Peer, s *site, probe *probe, load, why string) error {
+func (r *runner) programmingAt(ctx context.Context, p *peer.Peer, s *site, probe *probe, round int, load, why string) error {
 	poller, err := newPoller(p.Addr, probe.question().Name)
 	if err != nil {
 		return err
@@ -83,7 +77,7 @@ func (r *runner) programmingAt(ctx context.Context, p *peer.Peer, s *site, probe
 	}
 	slices.Sort(took)
 	for what, q := range map[string]float64{"programming_p50": 0.50, "programming_p99": 0.99} {
-		r.add(results.Sample{What: what, World: s.Name, Load: load, Peer: p.Config.Name, Unit: "ms", Why: why,
+		r.add(results.Sample{What: what, World: s.Name, Load: load, Peer: p.Config.Name, Round: round, Unit: "ms", Why: why,
 			Value: took[int(q*float64(len(took)-1))].Seconds() * 1000})
 	}
 	return nil
@@ -91,35 +85,28 @@ func (r *runner) programmingAt(ctx context.Context, p *peer.Peer, s *site, probe
 
 // underChurn changes services all over the world, measures the peer's CPU for
 // it, and then calls measure while that goes on.
-func (r *runner) underChurn(ctx context.Context, p *peer.Peer, s *site, measure func(why string) error) error {
+func (r *runner) underChurn(ctx context.Context, p *peer.Peer, s *site, round int, measure func(why string) error) error {
 	churn := startChurn(ctx, s)
 	defer churn.stop()
 	if err := sleep(ctx, time.Second); err != nil { // until it has settled
 		return err
 	}
-	changes, begin := churn.changes.Load(), time.Now()
-	before, err := peer.UsageOf(p.PID)
+	changes := churn.changes.Load()
+	u, err := meter(p, func() error { return sleep(ctx, r.plan.churn) })
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, r.plan.churn); err != nil {
-		return err
-	}
-	after, err := peer.UsageOf(p.PID)
-	if err != nil {
-		return err
-	}
-	changes, wall := churn.changes.Load()-changes, time.Since(begin)
+	changes = churn.changes.Load() - changes
 	if changes == 0 {
 		return errors.Join(errors.New("churn: nothing could be changed"), churn.err())
 	}
-	rate := float64(changes) / wall.Seconds()
+	rate := float64(changes) / u.wall.Seconds()
 	why := ""
 	if rate < 0.95*churnRate {
 		why = fmt.Sprintf("the API server took %.0f changes a second", rate)
 	}
-	r.add(results.Sample{What: "churn_cpu", World: s.Name, Load: fmt.Sprintf("churn%d", churnRate), Peer: p.Config.Name, Unit: "µs", Why: why,
-		Value: float64((after.CPU - before.CPU).Microseconds()) / float64(changes)})
+	r.add(results.Sample{What: "churn_cpu", World: s.Name, Load: fmt.Sprintf("churn%d", churnRate), Peer: p.Config.Name, Round: round, Unit: "µs", Why: why,
+		Value: micros(u.cpu) / float64(changes)})
 	return errors.Join(measure(why), churn.err())
 }
 
@@ -137,7 +124,8 @@ type churn struct {
 func startChurn(ctx context.Context, s *site) *churn {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &churn{cancel: cancel}
-	services := slices.DeleteFunc(s.All(), func(s world.Service) bool { return s.Kind == world.ExternalName })
+	// Those with hostnames stay: a peer that starts is asked for one of them.
+	services := slices.DeleteFunc(s.All(), func(s world.Service) bool { return s.Kind == world.ExternalName || s.Endpoints[0].Hostname != "" })
 	tick := time.NewTicker(time.Second / churnRate)
 	const writers = 16
 	for i := range writers {

@@ -60,13 +60,27 @@ type noSource struct{ peer string }
 
 func (e noSource) Error() string { return e.peer + " has no source but an API server" }
 
+// placed is where a peer runs and listens, and what else is special about it.
+type placed struct {
+	cores   int  // 1, if not set
+	v6      bool // on ::1
+	env     []string
+	plugins []string // more lines of the server block
+}
+
 // config returns how a peer is started with this site.
-func (r *runner) config(s *site, name string) (peer.Config, error) {
-	c := peer.Config{Name: name, Binary: r.programs[name], CPU: r.server, Dir: filepath.Join(s.dir, name)}
+func (r *runner) config(s *site, name string, at placed) (peer.Config, error) {
+	c := peer.Config{Name: name, Binary: r.programs[name], Dir: filepath.Join(s.dir, name), NoLane: name == results.Chain,
+		Cores: max(1, at.cores), CPUs: "0", IP: "127.0.0.1", Env: at.env, Plugins: at.plugins}
+	if c.Cores > 1 {
+		c.CPUs = fmt.Sprintf("0-%d", c.Cores-1)
+	}
+	if at.v6 {
+		c.IP = "::1"
+	}
 	switch {
 	case name == results.NSD || name == results.Knot:
 		c.Zones = s.zones
-		return c, nil
 	case s.cluster != nil:
 		var err error
 		if c.API, err = s.cluster.API(); err != nil {
@@ -75,9 +89,8 @@ func (r *runner) config(s *site, name string) (peer.Config, error) {
 	case name == results.Ours || name == results.Chain:
 		c.Manifest = s.manifest
 	default:
-		return c, noSource{name}
+		return c, fmt.Errorf("%s has no source but an API server", name)
 	}
-	c.NoLane = name == results.Chain && r.lane
 	return c, nil
 }
 
@@ -85,9 +98,10 @@ func (r *runner) config(s *site, name string) (peer.Config, error) {
 // from a file takes some 10 s of CPU.
 const readyLimit = 2 * time.Minute
 
-// with starts a peer, waits until it answers, and ends it after use.
-func (r *runner) with(ctx context.Context, s *site, name string, use func(*peer.Peer) error) (err error) {
-	c, err := r.config(s, name)
+// with starts a peer, waits until it answers, and ends it after use. Took is
+// the time from the start to the first right answer.
+func (r *runner) with(ctx context.Context, s *site, name string, at placed, use func(p *peer.Peer, took time.Duration) error) (err error) {
+	c, err := r.config(s, name, at)
 	if err != nil {
 		return err
 	}
@@ -96,10 +110,11 @@ func (r *runner) with(ctx context.Context, s *site, name string, use func(*peer.
 		return err
 	}
 	defer stop(&err, p)
-	if _, err := r.await(ctx, s, p); err != nil {
-		return err
+	took, err := r.await(ctx, s, p)
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", name, err)
 	}
-	return use(p)
+	return use(p, took)
 }
 
 // await waits until a peer knows services and endpoints.
@@ -120,23 +135,19 @@ func (r *runner) await(ctx context.Context, s *site, p *peer.Peer) (first time.D
 	return first, nil
 }
 
-// each starts every peer in turn, in an order that moves on with the round, and
+// each starts peers in turn, in an order that moves on with the round, and
 // notes those that fail as void samples of what.
-func (r *runner) each(ctx context.Context, s *site, round int, what string, use func(*peer.Peer) error) error {
-	peers := r.peers()
+func (r *runner) each(ctx context.Context, peers []string, s *site, round int, at placed, what string, use func(*peer.Peer) error) error {
 	var errs []error
 	for i := range peers {
 		name := peers[(i+round)%len(peers)]
-		err := r.with(ctx, s, name, use)
+		err := r.with(ctx, s, name, at, func(p *peer.Peer, _ time.Duration) error { return use(p) })
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			var none noSource
-			if !errors.As(err, &none) {
-				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-			}
-			r.add(results.Sample{What: what, World: s.Name, Peer: name, Round: round, Void: true, Why: err.Error()})
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			r.add(results.Sample{What: what, World: s.Name, Peer: name, Cores: at.cores, Round: round, Void: true, Why: err.Error()})
 		}
 		if err := r.save(); err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/clusterdns/clusterdns/bench/peer"
 	"github.com/clusterdns/clusterdns/bench/results"
@@ -15,27 +14,28 @@ import (
 
 // throughput measures CPU per query and the maximum rate of every mix.
 func (r *runner) throughput(ctx context.Context) error {
-	return r.rates(ctx, r.plan.world, r.plan.manifest, r.plan.rounds, r.plan.mixes, r.plan.tcp)
+	return r.rates(ctx, r.plan.world, r.plan.manifest, r.plan.peers, r.plan.rows)
 }
 
 // growth measures them for worlds of other sizes.
 func (r *runner) growth(ctx context.Context) error {
-	var errs []error
-	for _, spec := range r.plan.growth {
-		errs = append(errs, r.rates(ctx, spec, r.plan.manifest, r.plan.growthRounds, r.plan.growthMixes, nil))
+	rows := func(string) (rows []asked) {
+		for _, mix := range growthMix {
+			rows = append(rows, asked{mix, "udp"})
+		}
+		return rows
 	}
-	for _, spec := range r.plan.growthFile {
-		errs = append(errs, r.rates(ctx, spec, true, r.plan.growthRounds, r.plan.growthMixes, nil))
-	}
-	return errors.Join(errs...)
+	return errors.Join(
+		r.rates(ctx, growthFrom, false, without(r.plan.peers, results.CoreDNSCache), rows),
+		r.rates(ctx, growthTo, true, without(r.plan.peers, results.CoreDNS, results.CoreDNSCache, results.Chain), rows))
 }
 
 // big measures them for one service with thousands of endpoints.
 func (r *runner) big(ctx context.Context) error {
-	return r.rates(ctx, bigSpec, r.plan.manifest, r.plan.growthRounds, []string{"big"}, nil)
+	return r.rates(ctx, bigSpec, false, without(r.plan.peers, results.CoreDNSCache), func(string) []asked { return []asked{{"big", "udp"}} })
 }
 
-func (r *runner) rates(ctx context.Context, spec world.Spec, manifest bool, rounds int, mixes, tcp []string) (err error) {
+func (r *runner) rates(ctx context.Context, spec world.Spec, manifest bool, peers []string, rows func(peer string) []asked) (err error) {
 	if err := r.late(); err != nil {
 		return fmt.Errorf("world %s: %w", spec.Name, err)
 	}
@@ -45,95 +45,63 @@ func (r *runner) rates(ctx context.Context, spec world.Spec, manifest bool, roun
 	}
 	defer stop(&err, s)
 	var errs []error
-	for round := range rounds {
+	for round := range r.plan.rounds {
 		if err := r.late(); err != nil {
-			errs = append(errs, fmt.Errorf("world %s, round %d: %w", spec.Name, round, err))
-			break
+			return errors.Join(append(errs, fmt.Errorf("world %s, round %d: %w", spec.Name, round, err))...)
 		}
-		errs = append(errs, r.each(ctx, s, round, "cpu_per_query", func(p *peer.Peer) error {
-			var errs []error
-			for _, mix := range mixes {
-				errs = append(errs, r.rate(ctx, p, s, round, mix, "udp"))
+		for _, v6 := range []bool{false, true} {
+			of := func(peer string) []asked {
+				return slices.DeleteFunc(slices.Clone(rows(peer)), func(a asked) bool { return a.proto == "udp6" != v6 })
 			}
-			for _, mix := range tcp {
-				errs = append(errs, r.rate(ctx, p, s, round, mix, "tcp"))
+			asked := slices.DeleteFunc(slices.Clone(peers), func(peer string) bool { return len(of(peer)) == 0 })
+			errs = append(errs, r.each(ctx, asked, s, round, placed{cores: 1, v6: v6}, "cpu_per_query", func(p *peer.Peer) error {
+				var errs []error
+				for _, a := range of(p.Config.Name) {
+					errs = append(errs, r.rate(ctx, p, s, round, a))
+				}
+				return errors.Join(errs...)
+			}))
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
-			return errors.Join(errs...)
-		}))
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	for _, mix := range mixes {
-		if rate := r.median("max_rate", mix, "udp", s.Name, r.reference()); rate > 0 && spec == r.plan.world {
-			r.stockMax[mix] = rate
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// reference is the peer whose maximum rate is the measure of the rates at which
-// latency is measured.
-func (r *runner) reference() string {
-	if slices.Contains(r.plan.peers, results.CoreDNS) {
-		return results.CoreDNS
-	}
-	return results.Chain
-}
-
 // rate measures one mix once.
-func (r *runner) rate(ctx context.Context, p *peer.Peer, s *site, round int, mix, proto string) error {
-	sample := results.Sample{Mix: mix, World: s.Name, Proto: proto, Peer: p.Config.Name, Round: round}
-	wrong, err := r.check(ctx, p, s, mix, proto)
-	var before, after peer.Usage
-	if err == nil {
-		before, err = peer.UsageOf(p.PID)
-	}
-	begin := time.Now()
+func (r *runner) rate(ctx context.Context, p *peer.Peer, s *site, round int, a asked) error {
+	sample := results.Sample{Mix: a.mix, World: s.Name, Proto: a.proto, Load: results.Saturated, Cores: p.Config.Cores, Peer: p.Config.Name, Round: round}
 	var l load
+	var u used
+	wrong, err := r.check(ctx, p, s, a.mix, a.proto)
 	if err == nil {
-		l, err = r.saturate(ctx, p, s, mix, proto, r.plan.seconds)
+		u, err = meter(p, func() (err error) {
+			l, err = r.saturate(ctx, p, s, a, r.plan.seconds)
+			return err
+		})
 	}
-	wall := time.Since(begin)
-	if err == nil {
-		after, err = peer.UsageOf(p.PID)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		sample.Void, sample.Why = true, err.Error()
-	} else if why := cmp.Or(wrong, l.void()); why != "" {
-		sample.Void, sample.Why = true, why
+		sample.Why = err.Error()
+	} else {
+		sample.Why = cmp.Or(wrong, l.void())
 	}
-	cpu := after.CPU - before.CPU
+	sample.Void = sample.Why != ""
 	with := func(what string, value float64, unit string) results.Sample {
 		sample.What, sample.Value, sample.Unit = what, value, unit
 		return sample
 	}
 	r.add(
-		with("cpu_per_query", float64(cpu.Microseconds())/float64(max(1, l.Answered)), "µs"),
+		with("cpu_per_query", micros(u.cpu)/float64(max(1, l.Answered)), "µs"),
 		with("max_rate", l.QPS, "q/s"),
-		// Below 100 the generator, not the server, was the limit of max_rate.
-		with("server_busy", 100*cpu.Seconds()/wall.Seconds(), "%"),
+		// Below results.Busy the generator, not the server, was the limit of max_rate.
+		with("server_busy", 100*u.cpu.Seconds()/max(u.wall.Seconds(), 1e-9), "%"),
 	)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", mix, proto, err)
+		return fmt.Errorf("%s %s: %w", a.mix, a.proto, err)
 	}
 	return nil
-}
-
-// median returns that of the samples that count, or 0.
-func (r *runner) median(what, mix, proto, world, peer string) float64 {
-	var values []float64
-	for _, s := range r.res.Samples {
-		if s.What == what && s.Mix == mix && s.Proto == proto && s.World == world && s.Peer == peer && !s.Void {
-			values = append(values, s.Value)
-		}
-	}
-	if len(values) == 0 {
-		return 0
-	}
-	slices.Sort(values)
-	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }

@@ -26,8 +26,8 @@ func TestRun(t *testing.T) {
 		}
 	}
 	for file, texts := range map[string][]string{
-		readme: {"# x\n", "| CPU per query, ClusterIP A (µs) | **5.00** |", "[All figures](bench/results/report.md)",
-			"![cpu per query](bench/results/cpu-per-query.svg)", "\nrest\n"},
+		readme: {"# x\n", "| CPU per query, ClusterIP A, at saturation (µs) | **5.00** |", "[All figures](bench/results/report.md)",
+			"![cpu rate](bench/results/cpu-rate.svg)", "\nrest\n"},
 		filepath.Join(out, "report.md"): {"# Comparison\n", "![cpu per query](cpu-per-query.svg)"},
 	} {
 		got, err := os.ReadFile(file)
@@ -56,7 +56,7 @@ func TestRunErrors(t *testing.T) {
 		want string
 	}{
 		{[]string{"-in", filepath.Join(dir, "none")}, "none: no such file"},
-		{[]string{"-in", input, "-out", filepath.Join(dir, "none")}, "drawing cpu-per-query"},
+		{[]string{"-in", input, "-out", filepath.Join(dir, "none")}, "drawing cpu-rate"},
 		{[]string{"-in", input, "-out", dir, "-readme", readme}, "README.md: no block between"},
 		{[]string{"-in", input, "x"}, `unexpected argument "x"`},
 	} {
