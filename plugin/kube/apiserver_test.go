@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -42,8 +43,34 @@ type apiServer struct {
 	requests  []string // "list services", "watch pods", ...
 	headers   http.Header
 	forbidden map[zone.Resource]bool
-	noImports bool // there is no CustomResourceDefinition of ServiceImports
+	noImports bool             // there is no CustomResourceDefinition of ServiceImports
+	faults    map[string]fault // by request
+	token     string           // that requests must have; empty for none
 	down      bool
+}
+
+// fault is what is wrong with the answers to a request.
+type fault int
+
+const (
+	inOrder fault = iota
+	mute          // there is no answer
+	silent        // nothing is sent behind the header; in a list, behind some bytes
+	endless       // a WatchList has no bookmark at its end
+	cut           // the connection ends behind the first event
+)
+
+// fail makes the requests faulty from now on, open watches included.
+func (a *apiServer) fail(f fault, requests ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.faults == nil {
+		a.faults = map[string]fault{}
+	}
+	for _, r := range requests {
+		a.faults[r] = f
+	}
+	a.changed.Broadcast()
 }
 
 // change is a watch event; raw is nil for a bookmark.
@@ -194,7 +221,17 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	a.headers = req.Header.Clone()
 	forbidden, absent := a.forbidden[res.id], a.noImports && res.id == zone.ServiceImports
 	compacted, down := a.compacted, a.down
+	broken := a.faults[verb+" "+res.id.String()]
+	unauthorized := a.token != "" && req.Header.Get("Authorization") != "Bearer "+a.token
 	a.mu.Unlock()
+	if unauthorized {
+		a.refuse(w, apierrors.NewUnauthorized("Unauthorized"))
+		return
+	}
+	if broken == mute {
+		<-req.Context().Done()
+		panic(http.ErrAbortHandler)
+	}
 	if down {
 		panic(http.ErrAbortHandler) // closes the connection without an answer
 	}
@@ -210,9 +247,9 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case verb == "watch" && from < compacted:
 		a.refuse(w, apierrors.NewResourceExpired("too old resource version"))
 	case verb == "list":
-		a.list(w, req, res)
+		a.list(w, req, res, broken)
 	default:
-		a.watch(w, req, res, from, verb == "watchlist")
+		a.watch(w, req, res, from, verb)
 	}
 }
 
@@ -244,7 +281,7 @@ func (a *apiServer) sorted(r zone.Resource) []object {
 	return slices.SortedFunc(maps.Values(a.objects[r]), func(x, y object) int { return strings.Compare(x.GetName(), y.GetName()) })
 }
 
-func (a *apiServer) list(w http.ResponseWriter, req *http.Request, res resource) {
+func (a *apiServer) list(w http.ResponseWriter, req *http.Request, res resource, broken fault) {
 	a.mu.Lock()
 	list := res.list.DeepCopyObject()
 	var items []runtime.Object
@@ -258,17 +295,32 @@ func (a *apiServer) list(w http.ResponseWriter, req *http.Request, res resource)
 	}
 	info := a.info(req, res)
 	w.Header().Set("Content-Type", info.MediaType)
-	_ = codecs.EncoderForVersion(info.Serializer, res.group).Encode(list, w) // the client may be gone
+	body, err := runtime.Encode(codecs.EncoderForVersion(info.Serializer, res.group), list)
+	if err != nil {
+		a.t.Error(err)
+	}
+	if broken == silent {
+		_, _ = w.Write(body[:len(body)/2])
+		w.(http.Flusher).Flush()
+		<-req.Context().Done()
+		return
+	}
+	_, _ = w.Write(body) // the client may be gone
 }
 
-func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource, from int, initial bool) {
+func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource, from int, verb string) {
+	what := verb + " " + res.id.String()
 	info := a.info(req, res)
 	w.Header().Set("Content-Type", info.MediaType+";stream=watch")
 	w.WriteHeader(http.StatusOK)
 	w.(http.Flusher).Flush()
 	frames := info.StreamSerializer.Framer.NewFrameWriter(w)
 	send := func(event watch.EventType, raw object) {
-		embedded, err := runtime.Encode(codecs.EncoderForVersion(info.Serializer, res.group), raw)
+		var o runtime.Object = raw
+		if event == watch.Error {
+			o = &apierrors.NewInternalError(errors.New("the store is on fire")).ErrStatus
+		}
+		embedded, err := runtime.Encode(codecs.EncoderForVersion(info.Serializer, schema.GroupVersions{res.group, {Version: "v1"}}), o)
 		if err != nil {
 			a.t.Error(err)
 		}
@@ -295,24 +347,39 @@ func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource
 	}()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if initial {
+	if verb == "watchlist" && a.faults[what] != silent {
 		for _, raw := range a.sorted(res.id) {
 			send(watch.Added, raw)
+			if a.faults[what] == cut {
+				return
+			}
 		}
 		from = a.version
-		bookmark(from, map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+		if a.faults[what] != endless {
+			bookmark(from, map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+		}
 	}
 	for req.Context().Err() == nil && !a.down {
 		for _, c := range a.history {
-			if c.version <= from || c.resource != res.id {
+			if c.version <= from || c.resource != res.id || a.faults[what] == silent {
 				continue
 			}
 			from = c.version
 			if c.raw == nil {
 				bookmark(c.version, nil)
+				if a.faults[what] == cut {
+					return
+				}
 				continue
 			}
+			if c.event == watch.Error {
+				send(c.event, nil)
+				return
+			}
 			send(c.event, c.raw)
+			if a.faults[what] == cut {
+				return
+			}
 		}
 		a.changed.Wait()
 	}

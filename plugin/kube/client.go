@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
@@ -17,13 +18,13 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/cert"
-	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
 
 // Config says which API server to follow, as whom, and what of it. Configs that
-// differ in nothing but NoEndpoints, Pods and Multicluster share a source.
+// differ in nothing but NoEndpoints, Pods, Multicluster, QPS, Burst and
+// MaxInflight share a source; the limits of the one that came last hold for it.
 //
 // Kubeconfig goes before Endpoint. With neither, the process is in a pod and
 // uses the service account mounted there (environment KUBERNETES_SERVICE_HOST
@@ -54,6 +55,8 @@ type Config struct {
 	NoEndpoints  bool // do not follow EndpointSlices, unless there is Multicluster
 	Pods         bool // follow Pods
 	Multicluster bool // follow ServiceImports
+
+	bounds bounds // of the API server's silence
 }
 
 // selector returns the label selector for the objects of r.
@@ -102,6 +105,7 @@ type sourceKey struct {
 func (c Config) key() (sourceKey, error) {
 	k := sourceKey{config: c}
 	k.config.NoEndpoints, k.config.Pods, k.config.Multicluster = false, false, false
+	k.config.QPS, k.config.Burst, k.config.MaxInflight = 0, 0, 0
 	if c.Kubeconfig != "" {
 		content, err := os.ReadFile(c.Kubeconfig)
 		if err != nil {
@@ -112,9 +116,29 @@ func (c Config) key() (sourceKey, error) {
 	return k, nil
 }
 
-// clients returns a client for the group of each of resources, and the API
-// server's address.
-func (c Config) clients() (*[len(resources)]rest.Interface, string, error) {
+// distinction says what tells a source from others of the same API server.
+func (c Config) distinction() string {
+	var parts []string
+	for _, p := range []struct{ what, value string }{{"labels", c.Labels}, {"namespace_labels", c.NamespaceLabels}} {
+		if p.value != "" {
+			parts = append(parts, p.what+" "+p.value)
+		}
+	}
+	if c.PodNames {
+		parts = append(parts, "endpoint_pod_names")
+	}
+	if c.Zones {
+		parts = append(parts, "zonal")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// clients returns a client for the group of each of resources, all within the
+// limits of l, and the API server's address.
+func (c Config) clients(l *limiter) (*[len(resources)]rest.Interface, string, error) {
 	if _, err := c.selectors(); err != nil {
 		return nil, "", err
 	}
@@ -137,30 +161,22 @@ func (c Config) clients() (*[len(resources)]rest.Interface, string, error) {
 	config.AcceptContentTypes = k8sruntime.ContentTypeProtobuf + "," + k8sruntime.ContentTypeJSON
 	config.NegotiatedSerializer = codecs.WithoutConversion()
 	config.WarningHandler = rest.NoWarnings{} // they are for people who write objects
-	if c.QPS > 0 {
-		config.QPS = c.QPS
+	bounds := c.bounds.orDefault()
+	if config.Dial == nil {
+		config.Dial = dialer(bounds.ping)
 	}
-	if c.Burst > 0 {
-		config.Burst = c.Burst
-	}
-	if c.MaxInflight > 0 {
-		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-			return &inflight{next: next, slots: make(chan struct{}, c.MaxInflight)}
-		})
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &answering{next: pinging(next, bounds.ping), limiter: l, within: bounds.answer}
+	})
+	if path := config.BearerTokenFile; path != "" {
+		config.BearerToken, config.BearerTokenFile = "", ""
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &tokenFile{next: next, path: path} })
 	}
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
 	}
-	// One limit for all groups, as a clientset has it.
-	qps, burst := config.QPS, config.Burst
-	if qps == 0 {
-		qps = rest.DefaultQPS
-	}
-	if burst == 0 {
-		burst = rest.DefaultBurst
-	}
-	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(qps, burst)
+	config.RateLimiter = l // one limit for all groups, as a clientset has it
 
 	groups := map[schema.GroupVersion]rest.Interface{}
 	clients := new([len(resources)]rest.Interface)
@@ -231,23 +247,4 @@ func userAgent() string {
 		}
 	}
 	return fmt.Sprintf("clusterdns/%s git_commit:%s (%s/%s/%s)", version, commit, runtime.GOOS, runtime.GOARCH, runtime.Version())
-}
-
-// inflight bounds how many requests are under way. A slot is free again when
-// the header of the answer is there, which for a watch is at once: API servers
-// send it before the first event.
-type inflight struct {
-	next  http.RoundTripper
-	slots chan struct{}
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *inflight) RoundTrip(r *http.Request) (*http.Response, error) {
-	select {
-	case t.slots <- struct{}{}:
-		defer func() { <-t.slots }()
-		return t.next.RoundTrip(r)
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
 }

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"context"
 	"encoding/pem"
 	"io"
 	"log"
@@ -130,38 +129,6 @@ func TestTLS(t *testing.T) {
 	eventually(t, "refusal", func() bool { return statusOf(t, f, zone.Services).LastError != nil })
 }
 
-func TestInflight(t *testing.T) {
-	answer, asked := make(chan struct{}), make(chan struct{}, 10)
-	rt := &inflight{slots: make(chan struct{}, 2), next: roundTripper(func(*http.Request) (*http.Response, error) {
-		asked <- struct{}{}
-		<-answer
-		return &http.Response{}, nil
-	})}
-	done := make(chan error, 10)
-	for range 3 {
-		go func() {
-			_, err := rt.RoundTrip(httptest.NewRequest("GET", "/", nil))
-			done <- err
-		}()
-	}
-	<-asked
-	<-asked
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := rt.RoundTrip(httptest.NewRequest("GET", "/", nil).WithContext(ctx)); err != context.Canceled {
-		t.Errorf("%v, want to have waited for a slot", err)
-	}
-	if len(asked) > 0 {
-		t.Error("more than two at once")
-	}
-	close(answer)
-	for range 3 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // Watches do not keep their slots.
 func TestMaxInflight(t *testing.T) {
 	api := newAPIServer(t, true)
@@ -171,7 +138,3 @@ func TestMaxInflight(t *testing.T) {
 	api.set(service("web", "10.0.0.1"))
 	eventually(t, "event", func() bool { return known(f, "web") })
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

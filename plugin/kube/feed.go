@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 // holders. Its methods may be called concurrently, and until Release.
 type Feed struct {
 	src     *source
+	config  Config
 	wanted  []zone.Resource
 	release sync.Once
 }
@@ -24,16 +26,17 @@ type Feed struct {
 // source keeps an index in step with an API server or with manifests.
 type source struct {
 	key     sourceKey
-	name    string // the API server's address, or paths of manifests
+	name    string // the API server's address, or paths of manifests, and what tells it from others
 	writer  *zone.Writer
 	conv    converter
 	latency atomic.Pointer[LatencyFunc]
 	stores  [len(resources)]atomic.Pointer[store] // nil: not followed
 	clients *[len(resources)]rest.Interface       // nil: manifests
-	ctx     context.Context                       // until the last Release
+	limiter *limiter
+	ctx     context.Context // until the last Release
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	holders int // guarded by sources
+	holders []*Feed // guarded by sources
 }
 
 // sources is every source of the process that somebody holds.
@@ -55,33 +58,72 @@ func Acquire(c Config) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return acquire(key, c.resources(), func(s *source) error {
+	return acquire(key, c, c.resources(), func(s *source) error {
 		s.conv.podNames, s.conv.zones = c.PodNames, c.Zones
-		s.clients, s.name, err = c.clients()
+		s.clients, s.name, err = c.clients(s.limiter)
 		return err
 	})
 }
 
 // acquire returns a Feed from the source of the key, which open prepares if
 // nobody holds it yet.
-func acquire(key sourceKey, wanted []zone.Resource, open func(*source) error) (*Feed, error) {
+func acquire(key sourceKey, c Config, wanted []zone.Resource, open func(*source) error) (*Feed, error) {
 	sources.Lock()
 	defer sources.Unlock()
 	s := sources.m[key]
 	if s == nil {
-		s = &source{key: key, writer: zone.NewWriter()}
+		s = &source{key: key, writer: zone.NewWriter(), limiter: newLimiter()}
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 		if err := open(s); err != nil {
 			s.cancel()
 			return nil, err
 		}
+		s.name = uniqueName(s.name + key.config.distinction())
 		sources.m[key] = s
 	}
-	s.holders++
+	return s.hold(c, wanted), nil
+}
+
+// uniqueName returns a name for a source that none has, so that metrics can
+// tell them apart. Sources are locked.
+func uniqueName(name string) string {
+	taken := func(name string) bool {
+		for _, s := range sources.m {
+			if s.name == name {
+				return true
+			}
+		}
+		return false
+	}
+	unique := name
+	for n := 2; taken(unique); n++ {
+		unique = fmt.Sprintf("%s #%d", name, n)
+	}
+	return unique
+}
+
+// hold gives s another holder. Sources are locked.
+func (s *source) hold(c Config, wanted []zone.Resource) *Feed {
+	f := &Feed{src: s, config: c, wanted: wanted}
+	s.holders = append(s.holders, f)
+	s.limiter.set(c) // before anything is asked for
 	for _, r := range wanted {
 		s.follow(r)
 	}
-	return &Feed{src: s, wanted: wanted}, nil
+	return f
+}
+
+// Share returns another Feed from the same source, to be released by itself, or
+// nil if the source has stopped.
+func (f *Feed) Share() *Feed {
+	sources.Lock()
+	defer sources.Unlock()
+	if len(f.src.holders) == 0 {
+		return nil
+	}
+	g := &Feed{src: f.src, config: f.config, wanted: f.wanted}
+	f.src.holders = append([]*Feed{g}, f.src.holders...) // its limits are no news
+	return g
 }
 
 // follow makes sure that s has a store for r, and a reflector that fills it.
@@ -92,7 +134,8 @@ func (s *source) follow(r zone.Resource) {
 	st := newStore(r, s.writer, &s.conv, &s.latency)
 	s.stores[r].Store(st)
 	if s.clients != nil {
-		f := &reflection{resource: resources[r], labels: s.key.config.selector(r), client: s.clients[r], store: st}
+		f := &reflection{resource: resources[r], labels: s.key.config.selector(r), client: s.clients[r], store: st,
+			bounds: s.key.config.bounds.orDefault()}
 		s.running.Go(func() { f.run(s.ctx) })
 	}
 }
@@ -104,10 +147,14 @@ func (f *Feed) Release() {
 	f.release.Do(func() {
 		sources.Lock()
 		defer sources.Unlock()
-		if f.src.holders--; f.src.holders == 0 {
-			delete(sources.m, f.src.key)
-			f.src.cancel()
+		s := f.src
+		s.holders = slices.DeleteFunc(s.holders, func(g *Feed) bool { return g == f })
+		if len(s.holders) == 0 {
+			delete(sources.m, s.key)
+			s.cancel()
+			return
 		}
+		s.limiter.set(s.holders[len(s.holders)-1].config)
 	})
 }
 
@@ -132,7 +179,7 @@ func (f *Feed) OnProgrammed(fn LatencyFunc) { f.src.latency.Store(&fn) }
 // start of the source.
 type Status struct {
 	Resource zone.Resource
-	Source   string // address of the API server, or paths of manifests
+	Source   string // address of the API server, or paths of manifests; no two sources have the same
 
 	Synced  bool // the index has had the whole of the resource at least once
 	Objects int  // in the index

@@ -63,7 +63,7 @@ func AcquireManifests(paths []string, c Config) (*Feed, error) {
 		return nil, fmt.Errorf("manifests: %w", err)
 	}
 	c = Config{PodNames: c.PodNames, Zones: c.Zones, Labels: c.Labels, NamespaceLabels: c.NamespaceLabels}
-	return acquire(sourceKey{config: c, manifests: strings.Join(abs, "\x00")}, all, func(s *source) error {
+	return acquire(sourceKey{config: c, manifests: strings.Join(abs, "\x00")}, c, all, func(s *source) error {
 		s.name = strings.Join(abs, ", ")
 		s.conv.podNames, s.conv.zones = c.PodNames, c.Zones
 		for _, r := range all {

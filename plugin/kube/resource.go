@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -93,6 +94,11 @@ type reflection struct {
 	labels string         // label selector
 	client rest.Interface // of the resource's group
 	store  *store
+	bounds bounds
+
+	answered  time.Time     // when the last watch was
+	delay     time.Duration // before it
+	noInitial atomic.Bool   // WatchLists do not end here
 }
 
 func (f *reflection) request(options metav1.ListOptions) *rest.Request {
@@ -112,14 +118,21 @@ func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runt
 	defer func() {
 		metrics.RequestLatency.Observe(ctx, http.MethodGet, *request.URL(), time.Since(start))
 	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	body, err := request.Stream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
 	f.store.contact()
-	l, err := decodeList(body, f.new, f.store.conv)
+	in := newBoundedReader(body, f.bounds.initial, cancel)
+	defer in.silent.Stop()
+	l, err := decodeList(in, f.new, f.store.conv)
 	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
 		return nil, err
 	}
 	f.store.contact()
@@ -128,21 +141,49 @@ func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runt
 
 func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	options.Watch = true
+	initial := options.SendInitialEvents != nil
+	if initial && f.noInitial.Load() {
+		return nil, errors.New("WatchLists do not end here")
+	}
+	if !f.pace(ctx) {
+		return nil, ctx.Err()
+	}
 	w, err := f.request(options).Watch(ctx)
 	if err == nil {
 		if _, answered := w.(*watch.StreamWatcher); answered {
+			f.answered = time.Now()
 			f.store.contact()
-			return w, nil
+			return newBounded(w, f.store, f.bounds, initial, func() { f.noInitial.Store(true) }), nil
 		}
 		err = errNoAnswer
+		if initial { // perhaps a list gets one
+			err = errors.New(errNoAnswer.Error())
+		}
 	}
 	// An API server that does not offer WatchList refuses the request. The
 	// reflector lists then, and only that may fail.
 	refused := apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
-	if ctx.Err() == nil && !(refused && options.SendInitialEvents != nil) {
+	if ctx.Err() == nil && !(refused && initial) {
 		f.store.fail(err)
 	}
 	return nil, err
+}
+
+// pace waits before a watch that follows soon upon another: the reflector
+// itself does not wait after one that was cut off behind its first event. It is
+// false if ctx ends.
+func (f *reflection) pace(ctx context.Context) bool {
+	if time.Since(f.answered) >= goodAttempt {
+		f.delay = 0
+		return true
+	}
+	f.delay = min(max(2*f.delay, minDelay), maxAway)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait.Jitter(f.delay, 1)):
+		return true
+	}
 }
 
 // errNoAnswer is a connection that broke, or a load balancer that closed it,
@@ -172,6 +213,8 @@ const (
 	minDelay = 250 * time.Millisecond
 	maxAway  = time.Second
 	maxDelay = 30 * time.Second
+	// Tokens are replaced without anybody's doing.
+	maxUnauthorized = 5 * time.Second
 	// An attempt that lasted this long was in order: doubling starts over.
 	goodAttempt = 10 * time.Second
 )
@@ -214,7 +257,10 @@ func (f *reflection) run(ctx context.Context) {
 // nil being a watch that ended.
 func delayLimit(err error) time.Duration {
 	var answer apierrors.APIStatus
-	if err == nil || errors.As(err, &answer) && !starting(err) {
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return maxUnauthorized
+	case err == nil || errors.As(err, &answer) && !starting(err):
 		return maxDelay
 	}
 	return maxAway

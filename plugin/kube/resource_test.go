@@ -36,7 +36,7 @@ func TestDelayLimit(t *testing.T) {
 		{errNoAnswer, maxAway},
 		{errors.New("no such host"), maxAway},
 		{apierrors.NewForbidden(services, "", nil), maxDelay},
-		{fmt.Errorf("failed to list services: %w", apierrors.NewUnauthorized("")), maxDelay},
+		{fmt.Errorf("failed to list services: %w", apierrors.NewUnauthorized("")), maxUnauthorized},
 		{apierrors.NewNotFound(services, ""), maxDelay},
 		{fmt.Errorf("failed to list services: %w", apierrors.NewServiceUnavailable("starting")), maxAway},
 		{apierrors.NewTooManyRequests("", 1), maxAway},
