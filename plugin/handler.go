@@ -29,8 +29,9 @@ type Handler struct {
 	// Set when the stanza starts up, before the first query, but not before
 	// the first question to Ready: until then starting is true.
 	feed     *kube.Feed
-	view     *zone.View
+	view     *zone.View // shows feed's index, or for a while another's: see claimed
 	starting atomic.Bool
+	starts   *startup // that of the stanzas of the same Corefile
 }
 
 // Name implements plugin.Handler. It is the word that the Corefile used, so

@@ -1,6 +1,7 @@
 package clusterdns
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,8 @@ import (
 //     CoreDNS says so (InstanceStartupEvent); if it did not, the running
 //     instance is told. If that has no stanza of ours, nobody is, and a
 //     discarded instance's claim lasts until the next reload.
+//     A reload by signal to a Corefile without a stanza of ours does not say
+//     so either; the old instance's OnShutdown does.
 //  4. When the process ends, claims are given up after the servers stopped and
 //     health's lameduck is over (OnFinalShutdown).
 var claims struct {
@@ -32,24 +35,41 @@ var claims struct {
 	list []*claimed
 }
 
+// claimed is a handler that holds its feed. After a reload that changed the
+// source (another API server, credentials, or selection of objects) the index
+// of the feed is empty, and stays so while the API server is away. Until it has
+// all that the one before it has, the handler shows that one, which goes on
+// being followed.
 type claimed struct {
 	h    *Handler
-	stop chan struct{}
+	ctx  context.Context // until it is given up
+	stop context.CancelFunc
+
+	old *kube.Feed // whose index h shows meanwhile; nil: its own
+}
+
+// feeds returns those that c holds. Claims are locked.
+func (c *claimed) feeds() []*kube.Feed {
+	if c.old == nil {
+		return []*kube.Feed{c.h.feed}
+	}
+	return []*kube.Feed{c.h.feed, c.old}
 }
 
 // claim acquires h's feed.
-func claim(h *Handler) error {
+func claim(h *Handler) (*claimed, error) {
 	feed, err := h.cfg.acquire()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.feed = feed
-	c := &claimed{h: h, stop: make(chan struct{})}
-	go report(feed, c.stop)
+	c := &claimed{h: h}
+	c.ctx, c.stop = context.WithCancel(context.Background())
 	claims.Lock()
 	defer claims.Unlock()
 	claims.list = append(claims.list, c)
-	return nil
+	go c.report()
+	return c, nil
 }
 
 // giveUp releases the feeds of the claims for which over holds.
@@ -60,8 +80,10 @@ func giveUp(over func(*Handler) bool) {
 		if !over(c.h) {
 			return false
 		}
-		close(c.stop)
-		c.h.feed.Release()
+		c.stop()
+		for _, feed := range c.feeds() {
+			feed.Release()
+		}
 		return true
 	})
 }
@@ -96,10 +118,12 @@ func hookStartup() {
 func registerLifecycle(c *caddy.Controller, h *Handler) {
 	hookStartup()
 	c.Set(h, true) // see isOver
-	c.OnRestartFailed(func() error {
+	giveUpOver := func() error {
 		giveUp(isOver)
 		return nil
-	})
+	}
+	c.OnRestartFailed(giveUpOver)
+	c.OnShutdown(giveUpOver)
 	c.OnFinalShutdown(func() error {
 		giveUp(func(of *Handler) bool { return of == h })
 		return nil
@@ -110,30 +134,45 @@ func registerLifecycle(c *caddy.Controller, h *Handler) {
 // an outage while one still wonders, with nothing to measure against a query.
 const reportInterval = 2 * time.Second
 
-// report logs what goes wrong with a feed, and that it goes right again, once
-// each time, until stop is closed.
-func report(feed *kube.Feed, stop <-chan struct{}) {
+// report logs what goes wrong with the feeds of c, and that it goes right again,
+// once each time, until c is given up.
+func (c *claimed) report() {
 	tick := time.NewTicker(reportInterval)
 	defer tick.Stop()
 	failing := map[string]bool{}
 	for {
 		select {
-		case <-stop:
+		case <-c.ctx.Done():
 			return
 		case <-tick.C:
 		}
-		for _, s := range feed.Status() {
-			name := s.Resource.String()
-			fails := s.LastError != nil && s.LastErrorTime.After(s.LastContact)
-			switch {
-			case fails && !failing[name] && s.Synced:
-				log.Errorf("Lost %s of %s, answering from what was known at %s: %v", name, s.Source, s.LastContact.Format(time.RFC3339), s.LastError)
-			case fails && !failing[name]:
-				log.Errorf("Cannot get %s of %s, names that depend on them are SERVFAIL: %v", name, s.Source, s.LastError)
-			case !fails && failing[name]:
-				log.Infof("Following %s of %s again", name, s.Source)
+		claims.Lock()
+		feeds := c.feeds()
+		claims.Unlock()
+		for i, feed := range feeds {
+			instead := "names that depend on them are SERVFAIL"
+			if i == 0 && len(feeds) > 1 {
+				instead = "answering from the index of " + feeds[1].Source()
 			}
-			failing[name] = fails
+			for _, s := range feed.Status() {
+				reportStatus(s, failing, instead)
+			}
 		}
 	}
+}
+
+// reportStatus logs s if that is news to failing, which has what fails. Instead
+// says what is answered for what was never there.
+func reportStatus(s kube.Status, failing map[string]bool, instead string) {
+	name := s.Resource.String() + " of " + s.Source
+	fails := s.LastError != nil && s.LastErrorTime.After(s.LastContact)
+	switch {
+	case fails && !failing[name] && s.Synced:
+		log.Errorf("Lost %s, answering from what was known at %s: %v", name, s.LastContact.Format(time.RFC3339), s.LastError)
+	case fails && !failing[name]:
+		log.Errorf("Cannot get %s, %s: %v", name, instead, s.LastError)
+	case !fails && failing[name]:
+		log.Infof("Following %s again", name)
+	}
+	failing[name] = fails
 }

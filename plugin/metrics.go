@@ -195,25 +195,28 @@ func (feedCollector) Collect(ch chan<- prometheus.Metric) {
 		if c.h.external != nil {
 			negative.Add(c.h.external.negatives.stats())
 		}
-		all := c.h.feed.Status()
-		if len(all) == 0 || seen[all[0].Source] {
-			continue
-		}
-		source := all[0].Source
-		seen[source] = true
-		for _, s := range all {
-			for _, m := range feedMetrics {
-				labels := []string{s.Source, s.Resource.String()}
-				if m.label != "" {
-					labels = append(labels, m.label)
-				}
-				ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(s), labels...)
+		for _, feed := range c.feeds() {
+			if source := feed.Source(); !seen[source] {
+				seen[source] = true
+				collectFeed(ch, feed)
 			}
 		}
-		ch <- prometheus.MustNewConstMetric(serialDesc, prometheus.GaugeValue, float64(c.h.feed.Index().Serial()), source)
 	}
 	ch <- prometheus.MustNewConstMetric(hitsDesc, prometheus.CounterValue, float64(negative.Hits))
 	ch <- prometheus.MustNewConstMetric(missesDesc, prometheus.CounterValue, float64(negative.Misses))
 	ch <- prometheus.MustNewConstMetric(invalidDesc, prometheus.CounterValue, float64(negative.Invalidations))
 	ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(negative.Size))
+}
+
+func collectFeed(ch chan<- prometheus.Metric, feed *kube.Feed) {
+	for _, s := range feed.Status() {
+		for _, m := range feedMetrics {
+			labels := []string{s.Source, s.Resource.String()}
+			if m.label != "" {
+				labels = append(labels, m.label)
+			}
+			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(s), labels...)
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(serialDesc, prometheus.GaugeValue, float64(feed.Index().Serial()), feed.Source())
 }

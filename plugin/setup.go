@@ -5,11 +5,9 @@
 package clusterdns
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
 	"github.com/clusterdns/clusterdns/plugin/kube"
@@ -59,12 +57,7 @@ func Setup(c *caddy.Controller) error {
 		h.search = rc.Search
 	}
 	server := dnsserver.GetConfig(c)
-	c.OnStartup(func() error {
-		if err := h.start(localAddrs(server.ListenHosts)); err != nil {
-			return plugin.Error(cfg.word, fmt.Errorf("%s: %w", cfg.where, err))
-		}
-		return nil
-	})
+	registerStart(c, h, server)
 	lanes.Register(c, lanes.Stanza{
 		Stanza:  eligible.Stanza{Word: cfg.word, Where: cfg.where, Zones: cfg.view.Zones, Off: cfg.fastlane.off},
 		Workers: cfg.fastlane.workers, Fallthrough: cfg.fall.Zones,
@@ -81,41 +74,6 @@ func Setup(c *caddy.Controller) error {
 // blockKey is the key in an instance's storage of the word by which a server
 // block asked for this plugin.
 type blockKey int
-
-// start takes hold of the feed and waits for it, for no longer than
-// startup_timeout: a server that answers SERVFAIL to some is better than none.
-func (h *Handler) start(local []netip.Addr) (err error) {
-	if err := claim(h); err != nil {
-		return err
-	}
-	if h.view, err = zone.NewView(h.feed.Index(), h.cfg.view); err != nil {
-		return err
-	}
-	h.view.SetLocalAddrs(local)
-	if h.external != nil {
-		if err := h.external.follow(h, local); err != nil {
-			return err
-		}
-	}
-	h.starting.Store(false)
-	h.feed.OnProgrammed(observeProgrammed)
-
-	ctx, cancel := context.WithTimeout(context.Background(), h.cfg.startupTimeout)
-	defer cancel()
-	for {
-		tick, stop := context.WithTimeout(ctx, time.Second)
-		err := h.feed.WaitSynced(tick, h.view.Needs()...)
-		stop()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			log.Warningf("Starting without a complete index, names that depend on it are SERVFAIL: %v", err)
-			return nil
-		}
-		log.Infof("Waiting for the index: %v", err)
-	}
-}
 
 // acquire takes hold of the feed that cfg asks for.
 func (cfg *config) acquire() (*kube.Feed, error) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
 
@@ -73,7 +74,9 @@ func started(t *testing.T, stanza string) (*Handler, error) {
 		t.Fatal(err)
 	}
 	h := &Handler{cfg: cfg, negatives: newNegatives(cfg.negativeCache)}
-	err = h.start(nil)
+	if err = h.open(nil); err == nil {
+		h.wait(time.Now())
+	}
 	t.Cleanup(func() { giveUp(func(of *Handler) bool { return of == h }) })
 	return h, err
 }

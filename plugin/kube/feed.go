@@ -162,6 +162,10 @@ func (f *Feed) Release() {
 // get the same.
 func (f *Feed) Index() *zone.Index { return f.src.writer.Index() }
 
+// Source is the address of the API server, or the paths of manifests, and what
+// tells the source from others of the same. No two sources have the same.
+func (f *Feed) Source() string { return f.src.name }
+
 // LatencyFunc is told how long it took from a change of endpoints to its
 // publication in the index: Kubernetes' DNS programming latency SLI. Kind is
 // that of the service whose endpoints changed.
@@ -179,7 +183,7 @@ func (f *Feed) OnProgrammed(fn LatencyFunc) { f.src.latency.Store(&fn) }
 // start of the source.
 type Status struct {
 	Resource zone.Resource
-	Source   string // address of the API server, or paths of manifests; no two sources have the same
+	Source   string // the feed's, see Feed.Source
 
 	Synced  bool // the index has had the whole of the resource at least once
 	Objects int  // in the index

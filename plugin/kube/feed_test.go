@@ -46,6 +46,15 @@ func TestAcquireShares(t *testing.T) {
 	if third.Index() == first.Index() {
 		t.Error("one index for different configurations")
 	}
+	if want := first.Source() + " (endpoint_pod_names)"; third.Source() != want {
+		t.Errorf("the source of another configuration is called %q, want %q", third.Source(), want)
+	}
+	other.bounds.events = time.Hour
+	if fourth, err := Acquire(other); err != nil || fourth.Source() != third.Source()+" #2" {
+		t.Errorf("%v, %v; want the name of the third with #2", fourth, err)
+	} else {
+		fourth.Release()
+	}
 	third.Release()
 
 	// Releasing again is not releasing for another.

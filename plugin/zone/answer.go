@@ -37,7 +37,7 @@ func (a *Answer) Walk(yield func(*Record) bool) bool {
 
 func (a *Answer) countLeftOut() {
 	if a.leftOut > 0 {
-		a.view.ix.leftOut.Add(uint64(a.leftOut))
+		a.view.Index().leftOut.Add(uint64(a.leftOut))
 		a.leftOut = 0
 	}
 }

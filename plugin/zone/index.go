@@ -68,8 +68,16 @@ type snapshot struct {
 func newIndex() *Index {
 	ix := new(Index)
 	ix.current.Store(new(snapshot))
+	// No two indexes have a generation in common: what was cached of one does
+	// not hold in another that a View shows later.
+	first := indexes.Add(1) << 40
+	for i := range ix.generations {
+		ix.generations[i].Store(first)
+	}
 	return ix
 }
+
+var indexes atomic.Uint64 // made so far
 
 // Serial returns the serial of the SOA records of zones in the index. It moves
 // forward (RFC 1982) with every change that a zone transfer would show.

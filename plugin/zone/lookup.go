@@ -273,8 +273,9 @@ func (a *Answer) depend(p *parts, addr netip.Addr, reverse bool) {
 	}
 	if a.snap == nil { // and not behind a CNAME
 		a.stamped = true
-		a.stamp = a.view.ix.stamp(a.deps)
-		a.snap = a.view.ix.current.Load()
+		ix := a.view.Index()
+		a.stamp = ix.stamp(a.deps)
+		a.snap = ix.current.Load()
 	}
 }
 

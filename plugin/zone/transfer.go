@@ -30,7 +30,7 @@ func (v *View) Transfer(zone string, yield func(*Answer) bool) (bool, error) {
 	if i < 0 {
 		return false, nil
 	}
-	t := &transfer{view: v, origin: v.origins[i], snap: v.ix.current.Load(), yield: yield}
+	t := &transfer{view: v, origin: v.origins[i], snap: v.Index().current.Load(), yield: yield}
 	for _, r := range v.needs(t.origin.multicluster) {
 		if !t.snap.has(r) {
 			return true, fmt.Errorf("%s have not synced", r)

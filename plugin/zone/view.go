@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 )
@@ -55,7 +56,7 @@ type Options struct {
 // View is an Index seen through one Corefile stanza. It is safe for concurrent
 // use once SetLocalAddrs has been called.
 type View struct {
-	ix      *Index
+	ix      atomic.Pointer[Index]
 	opt     Options
 	origins []*origin           // most labels first
 	primary []byte              // the first that is no reverse zone, or if external the first: where PTRs point
@@ -77,7 +78,8 @@ type origin struct {
 // NewView returns the view of ix with the given options. An error names the
 // zone that is no domain name.
 func NewView(ix *Index, opt Options) (*View, error) {
-	v := &View{ix: ix, opt: opt, nameServer: nsDNS, hostmaster: hostmaster}
+	v := &View{opt: opt, nameServer: nsDNS, hostmaster: hostmaster}
+	v.ix.Store(ix)
 	if opt.External != nil {
 		if err := v.setExternal(opt.External); err != nil {
 			return nil, err
@@ -121,7 +123,11 @@ func NewView(ix *Index, opt Options) (*View, error) {
 func (v *View) SetLocalAddrs(addrs []netip.Addr) { v.local = addrs }
 
 // Index returns the index that v shows.
-func (v *View) Index() *Index { return v.ix }
+func (v *View) Index() *Index { return v.ix.Load() }
+
+// Show makes v show ix from the next lookup on. Answers that were looked up
+// before stay those of the index before.
+func (v *View) Show(ix *Index) { v.ix.Store(ix) }
 
 // Needs returns the resources that answers may depend on.
 func (v *View) Needs() []Resource {
