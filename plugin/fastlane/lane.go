@@ -72,13 +72,9 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 	l := &Lane{cfg: laneConfig{cfg, opt}, sockets: s, closed: make(chan struct{}), tcpEnded: make(chan struct{})}
 	l.program.Store(p)
 	for _, c := range s.UDP {
-		w, err := l.newWorker(c)
-		if err != nil {
-			s.Close()
-			return nil, err
-		}
-		l.workers = append(l.workers, w)
+		l.workers = append(l.workers, l.newWorker(c))
 	}
+	addProcs(len(l.workers))
 	l.tcp = &dns.Server{
 		Listener: listener{s.TCP, l}, Net: "tcp", Handler: dns.HandlerFunc(l.serveDNS),
 		TsigSecret:    map[string]string{},
@@ -173,6 +169,7 @@ func (l *Lane) Close(ctx context.Context) {
 		})
 		down.Wait()
 		l.sockets.Close() // for the servers that never came up, or not down
+		addProcs(-len(l.workers))
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
 )
 
 // sockets are the lane's sockets at the address of a CoreDNS server, members
@@ -26,7 +28,7 @@ import (
 // the queues, Close.
 type sockets struct {
 	// UDP are the n sockets of openSockets, in the order of their indices.
-	UDP []*net.UDPConn
+	UDP []*mmsg.Conn
 	TCP *net.TCPListener
 
 	others int

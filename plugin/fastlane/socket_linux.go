@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
+
 	"github.com/coredns/coredns/plugin/pkg/reuseport"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -56,7 +58,11 @@ func (s *sockets) openUDP(addr string, n, before int) error {
 		if err != nil {
 			return err
 		}
-		s.UDP = append(s.UDP, c.(*net.UDPConn))
+		conn, err := mmsg.NewConn(c.(*net.UDPConn))
+		if err != nil {
+			return err
+		}
+		s.UDP = append(s.UDP, conn)
 	}
 	after, err := holders("udp", s.UDP[0].LocalAddr().(*net.UDPAddr).AddrPort())
 	if err != nil {
@@ -170,27 +176,27 @@ func readable(c syscall.Conn) bool {
 }
 
 func (s *sockets) steer(udp, tcp choice) error {
-	if err := attach(s.UDP[0], udp); err != nil {
+	if err := udp.attach(s.UDP[0].Control); err != nil {
 		return fmt.Errorf("steering datagrams at %v: %w", s.UDP[0].LocalAddr(), err)
 	}
-	if err := attach(s.TCP, tcp); err != nil {
+	raw, err := s.TCP.SyscallConn()
+	if err == nil {
+		err = tcp.attach(raw.Control)
+	}
+	if err != nil {
 		return fmt.Errorf("steering connections at %v: %w", s.TCP.Addr(), err)
 	}
 	return nil
 }
 
-// attach gives the group that c is in a program that makes choice c. It takes
-// no privilege, unlike extended BPF.
-func attach(c syscall.Conn, to choice) error {
-	program, err := to.program()
+// attach gives the group of the socket that control is for a program that
+// makes the choice c. It takes no privilege, unlike extended BPF.
+func (c choice) attach(control func(func(fd uintptr)) error) error {
+	program, err := c.program()
 	if err != nil {
 		return err
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if e := raw.Control(func(fd uintptr) {
+	if e := control(func(fd uintptr) {
 		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, program)
 	}); e != nil {
 		return e

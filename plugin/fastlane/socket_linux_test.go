@@ -24,6 +24,7 @@ const asks = 64
 type standIn struct {
 	addr, port string
 	udp        []*net.UDPConn
+	conns      []*mmsg.Conn // of udp, which they have taken over, once they answer
 	tcp        []*net.TCPListener
 }
 
@@ -32,7 +33,12 @@ func newStandIn(t *testing.T, host string, sockets int) *standIn {
 	t.Helper()
 	s := listenStandIn(t, host, sockets)
 	for i := range sockets {
-		serveUDP(t, s.udp[i], "coredns")
+		c, err := mmsg.NewConn(s.udp[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.conns = append(s.conns, c)
+		serveUDP(t, c, "coredns")
 		serveTCP(t, s.tcp[i], "coredns")
 	}
 	return s
@@ -91,14 +97,10 @@ func (s *standIn) open(t *testing.T, n int) *sockets {
 
 // serveUDP answers every datagram with name, from the address that was asked,
 // until the socket closes.
-func serveUDP(t *testing.T, udp *net.UDPConn, name string) {
+func serveUDP(t *testing.T, c *mmsg.Conn, name string) {
 	t.Helper()
-	c, err := mmsg.NewConn(udp)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var done sync.WaitGroup
-	t.Cleanup(func() { udp.Close(); done.Wait() })
+	t.Cleanup(func() { c.Close(); done.Wait() })
 	done.Go(func() {
 		for b := mmsg.NewBatch(8, 512); ; {
 			n, err := c.Recv(b)
@@ -315,7 +317,7 @@ func TestStranger(t *testing.T) {
 		serveUDP(t, c, "lane")
 	}
 	serveTCP(t, lane.TCP, "lane")
-	for _, step := range []func() error{lane.Steer, lane.SteerAway, coredns.udp[0].Close, coredns.tcp[0].Close, lane.Steer, lane.SteerAway} {
+	for _, step := range []func() error{lane.Steer, lane.SteerAway, coredns.conns[0].Close, coredns.tcp[0].Close, lane.Steer, lane.SteerAway} {
 		if err := step(); err != nil {
 			t.Fatal(err)
 		}
@@ -330,12 +332,12 @@ func TestStranger(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	wild, one := newStandIn(t, "", 1), newStandIn(t, "127.0.0.1", 1)
 	free := newStandIn(t, "127.0.0.1", 1)
-	free.udp[0].Close()
+	free.conns[0].Close()
 	udpOnly := newStandIn(t, "127.0.0.1", 1)
 	udpOnly.tcp[0].Close()
 	// Of one whose listener is in a group, and whose UDP socket is not.
 	exclusive := newStandIn(t, "127.0.0.1", 1)
-	exclusive.udp[0].Close()
+	exclusive.conns[0].Close()
 	alone, err := net.ListenPacket("udp", exclusive.addr)
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ const (
 	batchSize    = 1 << logBatchSize
 )
 
-// worker is a net.PacketConn of which a dns.Server reads what the Responder
+// worker is a net.PacketConn, of several UDP sockets, of which a dns.Server reads what the Responder
 // declined:
 //
 //  1. ReadFrom receives a batch and has the Responder answer it.
@@ -31,7 +31,6 @@ const (
 //  3. ReadFrom returns what was declined, one datagram a call. When there is no
 //     more it begins again.
 type worker struct {
-	*net.UDPConn
 	lane   *Lane
 	conn   *mmsg.Conn
 	batch  *mmsg.Batch
@@ -52,22 +51,22 @@ type worker struct {
 	drained  chan struct{} // closed when nothing is left to receive
 }
 
-func (l *Lane) newWorker(c *net.UDPConn) (*worker, error) {
-	conn, err := mmsg.NewConn(c)
-	if err != nil {
-		return nil, err
-	}
+// readTimeout is how long a dns.Server waits for a datagram before it looks
+// whether it has been shut down, of which it is told anyway.
+const readTimeout = time.Hour
+
+func (l *Lane) newWorker(conn *mmsg.Conn) *worker {
 	w := &worker{
-		UDPConn: c, lane: l, conn: conn,
+		lane: l, conn: conn,
 		batch:   mmsg.NewBatch(batchSize, MaxMessage),
 		drained: make(chan struct{}),
 	}
 	w.server = &dns.Server{
-		PacketConn: w, Net: "udp", Handler: dns.HandlerFunc(l.serveDNS),
+		PacketConn: w, Net: "udp", Handler: dns.HandlerFunc(l.serveDNS), ReadTimeout: readTimeout,
 		TsigSecret:     map[string]string{}, // none, but signed queries get an answer, as from CoreDNS
 		DecorateWriter: func(w dns.Writer) dns.Writer { return writer{w, l} },
 	}
-	return w, nil
+	return w
 }
 
 // ReadFrom implements net.PacketConn. The address it returns remembers at
@@ -110,15 +109,27 @@ func (w *worker) SetReadDeadline(t time.Time) error {
 	if w.draining {
 		t = past
 	}
-	return w.UDPConn.SetReadDeadline(t)
+	return w.conn.SetReadDeadline(t)
 }
+
+// SetDeadline implements net.PacketConn.
+func (w *worker) SetDeadline(t time.Time) error { return w.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.PacketConn. Nothing waits to be sent.
+func (w *worker) SetWriteDeadline(time.Time) error { return nil }
+
+// LocalAddr implements net.PacketConn.
+func (w *worker) LocalAddr() net.Addr { return w.conn.LocalAddr() }
+
+// Close implements net.PacketConn.
+func (w *worker) Close() error { return w.conn.Close() }
 
 // drain waits until the socket is empty and all that it had is answered or in
 // the chain. Nothing may be sent to the socket anymore.
 func (w *worker) drain(ctx context.Context) {
 	w.mu.Lock()
 	w.draining = true
-	w.UDPConn.SetReadDeadline(past)
+	w.conn.SetReadDeadline(past)
 	w.mu.Unlock()
 	select {
 	case <-w.drained:
@@ -141,7 +152,7 @@ func (w *worker) hasMore() bool {
 		return false
 	}
 	if n, err := w.conn.Pending(); err == nil && n > 0 {
-		w.UDPConn.SetReadDeadline(time.Now().Add(drainRound))
+		w.conn.SetReadDeadline(time.Now().Add(drainRound))
 		return true
 	}
 	select {

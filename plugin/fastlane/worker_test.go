@@ -5,10 +5,13 @@ package fastlane
 import (
 	"math/bits"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
 
 	"github.com/miekg/dns"
 )
@@ -236,10 +239,11 @@ func TestWorkerAllocs(t *testing.T) {
 		f := newFake()
 		l := &Lane{}
 		l.program.Store(f.program())
-		w, err := l.newWorker(s.udp[0])
+		conn, err := mmsg.NewConn(s.udp[0])
 		if err != nil {
 			t.Fatal(err)
 		}
+		w := l.newWorker(conn)
 		to := host
 		if to == "" {
 			to = "127.0.0.2"
@@ -273,5 +277,30 @@ func TestWorkerAllocs(t *testing.T) {
 		c.Close()
 		w.Close()
 		s.tcp[0].Close()
+	}
+}
+
+// TestProcs checks that each worker has a P that it can keep, so that on a host
+// of one CPU the goroutines of the chain have theirs, and that Ps go with their
+// lane.
+func TestProcs(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	s := newCoreDNS(t, "127.0.0.1")
+	lanes := []*Lane{s.lane(t, newFake()), s.lane(t, newFake(), func(c *Config, _ *Options) { c.Workers = 1 })}
+	if n := runtime.GOMAXPROCS(0); n != 1+2+1 || Procs() != 1 {
+		t.Errorf("GOMAXPROCS is %d with three workers, Procs says %d", n, Procs())
+	}
+	// While the worker keeps its P.
+	c := s.client(t, "udp", "127.0.0.1")
+	for range 100 {
+		c.want(t, "lane", "lane")
+		c.want(t, "chain", "chain")
+	}
+	for _, l := range lanes {
+		closeLane(t, l)
+		closeLane(t, l)
+	}
+	if n := runtime.GOMAXPROCS(0); n != 1 || Procs() != 1 {
+		t.Errorf("GOMAXPROCS is %d without workers, Procs says %d", n, Procs())
 	}
 }

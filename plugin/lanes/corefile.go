@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"slices"
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
@@ -204,7 +203,7 @@ func (f *corefile) judge(s *dnsserver.Server, addr string) (*responder.Plan, int
 	if v.Reason != "" {
 		return nil, 0, errors.New(v.Reason)
 	}
-	plan, workers := new(responder.Plan), runtime.GOMAXPROCS(0)
+	plan, workers := new(responder.Plan), fastlane.Procs()
 	for _, r := range v.Routes {
 		route := responder.Route{Zone: r.Zone}
 		if r.Block != eligible.Chain {

@@ -18,22 +18,21 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
+	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
 
-// Conn receives and sends the datagrams of one UDP socket in batches.
+// Conn receives and sends the datagrams of one or more UDP sockets, all bound
+// to one address, in batches.
 //
-// All its methods may be called at the same time by several goroutines, each
-// with a [Batch] of its own; those that wait in Recv wait for one another. The
-// socket stays the caller's: deadlines are set and the socket is closed on the
-// net.UDPConn, and either ends a Recv that waits.
+// Recv is for one goroutine at a time. All other methods may be called at any
+// time by several, Flush with a [Batch] each.
 type Conn struct {
-	udp *net.UDPConn
-	raw syscall.RawConn
 	sys system
+	// addr is the sockets' address.
+	addr *net.UDPAddr
 }
 
 // system is a way to receive and to send a batch.
@@ -43,49 +42,62 @@ type system interface {
 	// flush sends b.replies in order and returns how many went out, with the
 	// error of one that did not.
 	flush(b *Batch) (int, error)
+	writeTo(p []byte, peer netip.AddrPort, local netip.Addr) error
+	setReadDeadline(time.Time) error
+	meminfo(yield func(waiting, drops uint32)) error
+	control(func(fd uintptr)) error
+	close() error
 }
 
-// socket is what a system is made from.
+// socket is what a system has to know of its sockets.
 type socket struct {
-	udp *net.UDPConn
-	raw syscall.RawConn
-	// ipv6 says that it is an AF_INET6 socket, dual-stack or not.
+	addr *net.UDPAddr
+	// ipv6 says that they are AF_INET6 sockets, dual-stack or not.
 	ipv6 bool
-	// wildcard says that it is bound to every address, so that the kernel says
-	// with each datagram which one was asked.
+	// wildcard says that they are bound to every address, so that the kernel
+	// says with each datagram which one was asked.
 	wildcard bool
 }
 
-// NewConn returns a Conn for the socket c, which must be bound and not
-// connected. If it is bound to a wildcard address it is told to deliver each
-// datagram's local address (IP_PKTINFO of ip(7), IPV6_RECVPKTINFO of ipv6(7));
-// on a socket with one address that would cost and say nothing.
-func NewConn(c *net.UDPConn) (*Conn, error) { return newConn(c, newSystem) }
+// NewConn returns a Conn for sockets, which must be bound to one address and
+// not connected, and which it takes over: they are closed to the caller, also
+// when there is an error. If it is a wildcard address they are told to deliver
+// each datagram's local address (IP_PKTINFO of ip(7), IPV6_RECVPKTINFO of
+// ipv6(7)); on sockets with one address that would cost and say nothing. On
+// other systems than Linux a Conn has one socket.
+func NewConn(sockets ...*net.UDPConn) (*Conn, error) { return newConn(newSystem, sockets...) }
 
-func newConn(c *net.UDPConn, newSystem func(socket) system) (*Conn, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("raw access to UDP socket %v: %w", c.LocalAddr(), err)
-	}
-	addr := c.LocalAddr().(*net.UDPAddr)
-	s := socket{udp: c, raw: raw, ipv6: addr.IP.To4() == nil, wildcard: addr.IP.IsUnspecified()}
-	if s.wildcard {
-		if s.ipv6 {
-			// A dual-stack socket says with it an IPv4 datagram's address too,
-			// IPv4-mapped.
+func newConn(newSystem func([]*net.UDPConn, socket) (system, error), sockets ...*net.UDPConn) (*Conn, error) {
+	addr := sockets[0].LocalAddr().(*net.UDPAddr)
+	s := socket{addr: addr, ipv6: addr.IP.To4() == nil, wildcard: addr.IP.IsUnspecified()}
+	var err error
+	for _, c := range sockets {
+		switch {
+		case !s.wildcard || err != nil:
+		case s.ipv6: // A dual-stack socket says with it an IPv4 datagram's address too, IPv4-mapped.
 			err = ipv6.NewPacketConn(c).SetControlMessage(ipv6.FlagDst, true)
-		} else {
+		default:
 			err = ipv4.NewPacketConn(c).SetControlMessage(ipv4.FlagDst, true)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("asking for local addresses on UDP socket %v: %w", addr, err)
+	}
+	if err == nil {
+		var sys system
+		if sys, err = newSystem(sockets, s); err == nil {
+			return &Conn{sys: sys, addr: addr}, nil
 		}
 	}
-	return &Conn{udp: c, raw: raw, sys: newSystem(s)}, nil
+	for _, c := range sockets {
+		c.Close()
+	}
+	return nil, fmt.Errorf("UDP socket %v: %w", addr, err)
 }
 
+// LocalAddr returns the address that the sockets are bound to.
+func (c *Conn) LocalAddr() net.Addr { return c.addr }
+
 // Recv waits for at least one datagram and takes those that are there, at most
-// as many as b has room for. The replies that b still holds are dropped.
+// as many as b has room for, of each socket that has some its share. The
+// replies that b still holds are dropped.
 //
 // Errors are those of net.UDPConn: a net.Error whose Timeout is true once the
 // read deadline has passed, one that is net.ErrClosed after Close. An ICMP
@@ -101,8 +113,8 @@ func (c *Conn) Recv(b *Batch) (n int, err error) {
 // Flush sends the replies that b holds, and forgets them whatever happens.
 // sent is how many the kernel took. An error for one destination (EPERM from a
 // packet filter, ENETUNREACH, EMSGSIZE) loses that reply alone; err is then
-// the last of these. A send buffer that stays full for flushWait loses the
-// rest.
+// the last of these. It waits for nothing: where the send buffers of all
+// sockets are full the rest is lost, as the network might have lost it.
 func (c *Conn) Flush(b *Batch) (sent int, err error) {
 	if len(b.replies) == 0 {
 		return 0, nil
@@ -114,24 +126,46 @@ func (c *Conn) Flush(b *Batch) (sent int, err error) {
 }
 
 // WriteTo sends one datagram to peer from the address local, or from one that
-// the kernel chooses if local is the zero Addr. It waits while the send buffer
-// is full, until c's write deadline.
+// the kernel chooses if local is the zero Addr. On Linux it waits for nothing,
+// as Flush.
 func (c *Conn) WriteTo(p []byte, peer netip.AddrPort, local netip.Addr) error {
-	_, _, err := c.udp.WriteMsgUDPAddrPort(p, from(local), peer)
-	return err
+	return c.sys.writeTo(p, peer, local)
 }
 
-// Pending says how much waits in the socket's receive queue: the octets of
+// SetReadDeadline has Recv end with a timeout from t on, one that waits too.
+// The zero Time is no deadline.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.sys.setReadDeadline(t) }
+
+// Close closes the sockets and ends a Recv that waits.
+func (c *Conn) Close() error { return c.sys.close() }
+
+// Control calls f with one of the sockets, which is open until f returns.
+func (c *Conn) Control(f func(fd uintptr)) error { return c.sys.control(f) }
+
+// Pending says how much waits in the sockets' receive queues: the octets of
 // kernel memory that it takes (SK_MEMINFO_RMEM_ALLOC of SO_MEMINFO, Linux
 // 4.12), overhead included, which is 0 if and only if nothing waits. FIONREAD would
 // only say how long the next datagram is, which may be 0. On other systems the
 // error is errors.ErrUnsupported.
-func (c *Conn) Pending() (int, error) {
-	n, err := pending(c.raw)
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		err = fmt.Errorf("receive queue of UDP socket %v: %w", c.udp.LocalAddr(), err)
-	}
+func (c *Conn) Pending() (n int, err error) {
+	err = c.meminfo(func(waiting, _ uint32) { n += int(waiting) })
 	return n, err
+}
+
+// Drops returns how many datagrams the kernel has dropped at each socket, most
+// of them because its receive queue was full, modulo 2^32 (SK_MEMINFO_DROPS).
+// On other systems than Linux the error is errors.ErrUnsupported.
+func (c *Conn) Drops() (drops []uint32, err error) {
+	err = c.meminfo(func(_, n uint32) { drops = append(drops, n) })
+	return drops, err
+}
+
+func (c *Conn) meminfo(yield func(waiting, drops uint32)) error {
+	err := c.sys.meminfo(yield)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		err = fmt.Errorf("memory of UDP socket %v: %w", c.addr, err)
+	}
+	return err
 }
 
 // from returns the control message that makes local the source address, nil

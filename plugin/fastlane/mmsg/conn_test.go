@@ -16,34 +16,35 @@ import (
 const patience = 10 * time.Second
 
 // eachSystem runs f for every system.
-func eachSystem(t *testing.T, f func(t *testing.T, newSystem func(socket) system)) {
+func eachSystem(t *testing.T, f func(t *testing.T, newSystem makeSystem)) {
 	for name, newSystem := range systems {
 		t.Run(name, func(t *testing.T) { f(t, newSystem) })
 	}
 }
 
+type makeSystem func([]*net.UDPConn, socket) (system, error)
+
 // listen opens a socket at addr and its Conn.
-func listen(t *testing.T, newSystem func(socket) system, network, addr string) (*net.UDPConn, *Conn) {
+func listen(t *testing.T, newSystem makeSystem, network, addr string) *Conn {
 	t.Helper()
 	pc, err := (&net.ListenConfig{}).ListenPacket(context.Background(), network, addr)
 	if err != nil {
 		t.Skipf("no %s socket at %s here: %v", network, addr, err)
 	}
-	udp := pc.(*net.UDPConn)
-	t.Cleanup(func() { udp.Close() })
-	if err := udp.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	c, err := newConn(udp, newSystem)
+	c, err := newConn(newSystem, pc.(*net.UDPConn))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return udp, c
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // client returns a socket that sends to port at addr and takes datagrams from
 // there only.
-func client(t *testing.T, addr string, server *net.UDPConn) *net.UDPConn {
+func client(t *testing.T, addr string, server *Conn) *net.UDPConn {
 	t.Helper()
 	port := server.LocalAddr().(*net.UDPAddr).Port
 	c, err := net.Dial("udp", net.JoinHostPort(addr, fmt.Sprint(port)))
@@ -95,7 +96,7 @@ func TestAddresses(t *testing.T) {
 	} {
 		for _, asked := range test.asked {
 			t.Run(test.network+test.listen+"/"+asked, func(t *testing.T) {
-				eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
+				eachSystem(t, func(t *testing.T, newSystem makeSystem) {
 					testAddress(t, newSystem, test.network, test.listen, asked, test.local)
 				})
 			})
@@ -103,9 +104,9 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func testAddress(t *testing.T, newSystem func(socket) system, network, at, asked string, wantLocal bool) {
-	udp, c := listen(t, newSystem, network, at)
-	cl := client(t, asked, udp)
+func testAddress(t *testing.T, newSystem makeSystem, network, at, asked string, wantLocal bool) {
+	c := listen(t, newSystem, network, at)
+	cl := client(t, asked, c)
 	b := NewBatch(4, 512)
 	// Twice, as the kernel leaves its marks in the memory of a batch.
 	for range 2 {
@@ -143,7 +144,7 @@ func testAddress(t *testing.T, newSystem func(socket) system, network, at, asked
 // need the interface.
 func TestLinkLocal(t *testing.T) {
 	addr := linkLocal(t)
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
 		testAddress(t, newSystem, "udp", ":0", addr, true)
 		testAddress(t, newSystem, "udp", net.JoinHostPort(addr, "0"), addr, false)
 	})
@@ -168,9 +169,9 @@ func linkLocal(t *testing.T) string {
 
 // TestSizes receives datagrams around the size of a slot.
 func TestSizes(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", "127.0.0.1:0")
-		cl := client(t, "127.0.0.1", udp)
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", "127.0.0.1:0")
+		cl := client(t, "127.0.0.1", c)
 		b := NewBatch(8, 64)
 		full := bytes.Repeat([]byte("0123456789abcdef"), 8)
 		sizes := []int{0, 1, 63, 64, 65, 128, 0, 12}
@@ -206,9 +207,9 @@ func TestSizes(t *testing.T) {
 // TestDroppedReplies checks that replies that were never flushed do not go out
 // with those of the next batch.
 func TestDroppedReplies(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", "127.0.0.1:0")
-		cl := client(t, "127.0.0.1", udp)
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", "127.0.0.1:0")
+		cl := client(t, "127.0.0.1", c)
 		b := NewBatch(1, 64)
 		for _, answer := range []string{"dropped", "kept"} {
 			send(t, cl, []byte("question"))
@@ -229,9 +230,9 @@ func TestDroppedReplies(t *testing.T) {
 
 // TestLostReply checks that a reply that cannot be sent takes none with it.
 func TestLostReply(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", "127.0.0.1:0")
-		cl := client(t, "127.0.0.1", udp)
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", "127.0.0.1:0")
+		cl := client(t, "127.0.0.1", c)
 		b := NewBatch(5, 64)
 		send(t, cl, []byte("question"))
 		if _, err := c.Recv(b); err != nil {
@@ -253,12 +254,12 @@ func TestLostReply(t *testing.T) {
 // TestPeerGone answers a peer whose port has been closed, which an ICMP error
 // says, and goes on.
 func TestPeerGone(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", "127.0.0.1:0")
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", "127.0.0.1:0")
 		for _, f := range beforePeerGone {
-			f(t, udp)
+			f(t, c)
 		}
-		gone, cl := client(t, "127.0.0.1", udp), client(t, "127.0.0.1", udp)
+		gone, cl := client(t, "127.0.0.1", c), client(t, "127.0.0.1", c)
 		toGone, b := NewBatch(2, 64), NewBatch(2, 64)
 		send(t, gone, []byte("gone"))
 		if n, err := c.Recv(toGone); n != 1 || err != nil {
@@ -289,11 +290,11 @@ func TestPeerGone(t *testing.T) {
 // TestDeadline checks that a passed read deadline is a timeout, and that the
 // Conn goes on when it is lifted.
 func TestDeadline(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", "127.0.0.1:0")
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", "127.0.0.1:0")
 		b := NewBatch(2, 64)
 		for _, deadline := range []time.Time{time.Unix(1, 0), time.Now().Add(time.Millisecond)} {
-			if err := udp.SetReadDeadline(deadline); err != nil {
+			if err := c.SetReadDeadline(deadline); err != nil {
 				t.Fatal(err)
 			}
 			n, err := c.Recv(b)
@@ -302,10 +303,10 @@ func TestDeadline(t *testing.T) {
 				t.Errorf("Recv: %d, %v; want a timeout", n, err)
 			}
 		}
-		if err := udp.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		send(t, client(t, "127.0.0.1", udp), []byte("question"))
+		send(t, client(t, "127.0.0.1", c), []byte("question"))
 		if n, err := c.Recv(b); n != 1 || err != nil {
 			t.Errorf("Recv: %d, %v", n, err)
 		}
@@ -314,10 +315,10 @@ func TestDeadline(t *testing.T) {
 
 // TestClose checks that Close ends a Recv, and what comes after it.
 func TestClose(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", "127.0.0.1:0")
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", "127.0.0.1:0")
 		b := NewBatch(2, 64)
-		send(t, client(t, "127.0.0.1", udp), []byte("question"))
+		send(t, client(t, "127.0.0.1", c), []byte("question"))
 		if _, err := c.Recv(b); err != nil {
 			t.Fatal(err)
 		}
@@ -328,7 +329,7 @@ func TestClose(t *testing.T) {
 			_, err := c.Recv(NewBatch(2, 64))
 			done <- err
 		}()
-		udp.Close()
+		c.Close()
 		if err := <-done; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Recv: %v, want net.ErrClosed", err)
 		}
@@ -341,39 +342,53 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestConcurrent has several goroutines serve one socket, each with its batch.
+// TestConcurrent has several goroutines send what one receives, which itself
+// sends too.
 func TestConcurrent(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", ":0")
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", ":0")
 		const workers, questions = 4, 500
-		done := make(chan error, workers)
+		type reply struct {
+			payload []byte
+			peer    netip.AddrPort
+			local   netip.Addr
+		}
+		replies, done := make(chan reply), make(chan error, workers+1)
+		go func() {
+			defer close(replies)
+			for b := NewBatch(8, 64); ; {
+				n, err := c.Recv(b)
+				if err != nil {
+					done <- err
+					return
+				}
+				for i := range n {
+					if b.Payload(i)[0]%2 == 0 {
+						b.Reply(i, b.Payload(i))
+					} else {
+						replies <- reply{bytes.Clone(b.Payload(i)), b.Peer(i), b.Local(i)}
+					}
+				}
+				if _, err := c.Flush(b); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
 		for range workers {
 			go func() {
-				b := NewBatch(8, 64)
-				for {
-					n, err := c.Recv(b)
-					if err != nil {
-						done <- err
-						return
-					}
-					for i := range n {
-						if b.Payload(i)[0]%2 == 0 {
-							b.Reply(i, b.Payload(i))
-						} else if err := c.WriteTo(b.Payload(i), b.Peer(i), b.Local(i)); err != nil {
-							done <- err
-							return
-						}
-					}
-					if _, err := c.Flush(b); err != nil {
+				for r := range replies {
+					if err := c.WriteTo(r.payload, r.peer, r.local); err != nil {
 						done <- err
 						return
 					}
 				}
+				done <- net.ErrClosed
 			}()
 		}
 		asked := make(chan error)
 		for i := range workers {
-			cl := client(t, fmt.Sprintf("127.0.0.%d", i+1), udp)
+			cl := client(t, fmt.Sprintf("127.0.0.%d", i+1), c)
 			go func() {
 				buf := make([]byte, 64)
 				for q := range questions {
@@ -395,8 +410,8 @@ func TestConcurrent(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		udp.Close()
-		for range workers {
+		c.Close()
+		for range workers + 1 {
 			if err := <-done; !errors.Is(err, net.ErrClosed) {
 				t.Error(err)
 			}
@@ -406,8 +421,8 @@ func TestConcurrent(t *testing.T) {
 
 // TestPending checks that Pending sees what waits, even datagrams of nothing.
 func TestPending(t *testing.T) {
-	eachSystem(t, func(t *testing.T, newSystem func(socket) system) {
-		udp, c := listen(t, newSystem, "udp", "127.0.0.1:0")
+	eachSystem(t, func(t *testing.T, newSystem makeSystem) {
+		c := listen(t, newSystem, "udp", "127.0.0.1:0")
 		n, err := c.Pending()
 		if errors.Is(err, errors.ErrUnsupported) {
 			t.Skip(err)
@@ -415,7 +430,7 @@ func TestPending(t *testing.T) {
 		if n != 0 || err != nil {
 			t.Errorf("Pending: %d, %v, want 0", n, err)
 		}
-		cl := client(t, "127.0.0.1", udp)
+		cl := client(t, "127.0.0.1", c)
 		send(t, cl, nil) // Over the loopback it is there when Write returns.
 		one, err := c.Pending()
 		if one <= 0 || err != nil {
@@ -434,7 +449,7 @@ func TestPending(t *testing.T) {
 		if n, err := c.Pending(); n != 0 || err != nil {
 			t.Errorf("Pending after all was received: %d, %v, want 0", n, err)
 		}
-		udp.Close()
+		c.Close()
 		if _, err := c.Pending(); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Pending after Close: %v", err)
 		}

@@ -11,15 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// multi is the system with recvmmsg(2) and sendmmsg(2). The kernel fills in
-// the sender's socket address and the control message; a reply is sent to the
-// former with the latter, neither decoded nor encoded.
-type multi struct {
-	socket
-}
-
-func newMulti(s socket) system { return &multi{s} }
-
 // control is room for the one control message that a socket is told to
 // deliver: the larger of CMSG_SPACE(struct in_pktinfo) and
 // CMSG_SPACE(struct in6_pktinfo).
@@ -38,14 +29,6 @@ type batchMemory struct {
 
 	used     int  // entries of recv that the kernel has written to
 	controlN bool // entries of recv have room for a control message
-
-	// Arguments and results of tryRecv and trySend, which are made once so
-	// that no call allocates a closure.
-	tryRecv func(fd uintptr) (done bool)
-	trySend func(fd uintptr)
-	n       int
-	errno   syscall.Errno
-	queued  int
 }
 
 func (m *batchMemory) init(b *Batch) {
@@ -63,7 +46,6 @@ func (m *batchMemory) init(b *Batch) {
 		s.SetIovlen(1)
 	}
 	m.used = n
-	m.tryRecv, m.trySend = m.recvmmsg, m.sendmmsg
 }
 
 // arm gives back to the kernel the room that earlier calls have narrowed to
@@ -86,40 +68,66 @@ func (m *batchMemory) arm(wildcard bool) {
 }
 
 func (s *multi) recv(b *Batch) (int, error) {
-	m := &b.sys
-	for tries := 0; ; tries++ {
-		m.arm(s.wildcard)
-		if err := s.raw.Read(m.tryRecv); err != nil {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for {
+		now := time.Now()
+		if err := s.over(now); err != nil {
 			return 0, err
 		}
-		if m.errno == 0 {
-			break
+		if !s.more || len(s.fds) > 1 {
+			s.wait(now)
 		}
-		if tries == pendingErrors || !isICMP(m.errno) {
-			return 0, s.opError("read", "recvmmsg", m.errno)
+		if n, err := s.take(b); n > 0 || err != nil {
+			return n, err
 		}
 	}
-	m.used = m.n
-	for i := range m.n {
-		m.decode(i, &b.got[i])
-	}
-	return m.n, nil
 }
 
-// recvmmsg receives what there is, and says whether that was more than
-// nothing. Its caller waits for the socket to be readable if not.
-func (m *batchMemory) recvmmsg(fd uintptr) (done bool) {
-	for {
-		n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&m.recv[0])), uintptr(len(m.recv)), unix.MSG_DONTWAIT, 0, 0)
-		switch e {
-		case unix.EINTR:
+// take receives from the sockets that have something, from each at most its
+// share of the room, so that one whose queue is always full leaves the others
+// their turn.
+func (s *multi) take(b *Batch) (n int, err error) {
+	m := &b.sys
+	m.arm(s.wildcard)
+	s.more = false
+	for i, at := range s.ready {
+		share := (len(m.recv) - n) / (len(s.ready) - i)
+		got, errno := s.recvmmsg(s.fds[at], m.recv[n:n+share])
+		if errno != 0 {
+			err = s.opError("read", "recvmmsg", errno)
 			continue
-		case unix.EAGAIN:
-			return false
 		}
-		m.n, m.errno = int(n), e
-		return true
+		s.more = s.more || got == share
+		n += got
 	}
+	m.used = n
+	for i := range n {
+		m.decode(i, &b.got[i])
+	}
+	if n > 0 {
+		err = nil // if it lasts it comes again
+	}
+	return n, err
+}
+
+// recvmmsg receives what there is, which may be nothing.
+func (s *multi) recvmmsg(fd int, into []unix.Mmsghdr) (n int, errno syscall.Errno) {
+	for tries := 0; len(into) > 0; {
+		got, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&into[0])), uintptr(len(into)), unix.MSG_DONTWAIT, 0, 0)
+		switch {
+		case e == 0:
+			return int(got), 0
+		case e == unix.EAGAIN:
+			return 0, 0
+		case e == unix.EINTR:
+		case tries < pendingErrors && isICMP(e):
+			tries++
+		default:
+			return 0, e
+		}
+	}
+	return 0, 0
 }
 
 // decode says what the kernel wrote about datagram i.
@@ -179,87 +187,99 @@ func (s *multi) flush(b *Batch) (int, error) {
 			to.SetControllen(int(m.controls[r.to].hdr.Len))
 		}
 	}
-	m.queued = len(b.replies)
-	err := s.raw.Control(m.trySend)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.over(time.Time{}); err != nil {
+		return 0, err
+	}
+	n, errno := s.sendmmsg(m.send[:len(b.replies)])
 	for q := range b.replies {
 		m.sendIov[q].Base = nil
 	}
-	if err != nil {
-		return 0, err
+	if errno != 0 {
+		return n, s.opError("write", "sendmmsg", errno)
 	}
-	if m.errno != 0 {
-		err = s.opError("write", "sendmmsg", m.errno)
-	}
-	return m.n, err
+	return n, nil
 }
 
-// flushWait bounds how long a Flush waits for a send buffer to empty. An
-// answer that is later than that has been asked for again.
-const flushWait = 100 * time.Millisecond
-
-// sendmmsg sends the queued replies. sendmmsg(2) stops at the first that fails
-// and reports its error only if none went before it, so the next call starts
-// there, and the one that fails is left out.
-func (m *batchMemory) sendmmsg(fd uintptr) {
-	m.n, m.errno = 0, 0
-	var deadline time.Time
-	refused := false
-	for next := 0; next < m.queued; {
-		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&m.send[next])), uintptr(m.queued-next), unix.MSG_DONTWAIT, 0, 0)
+// sendmmsg sends all and returns how many the kernel took. sendmmsg(2) stops
+// at the first that fails and reports its error only if none went before it,
+// so the next call starts there, and the one that fails is left out.
+//
+// A datagram for a neighbour that does not answer ARP stays in the send buffer
+// of its socket for seconds (up to unres_qlen_bytes of it for each such
+// neighbour, arp(7)), and nothing else fits there meanwhile. So where one
+// socket's buffer is full the next one sends, and there is no waiting.
+func (s *multi) sendmmsg(send []unix.Mmsghdr) (sent int, errno syscall.Errno) {
+	refused, full := false, 0
+	for next := 0; next < len(send); {
+		at := s.out.Load()
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fds[at]), uintptr(unsafe.Pointer(&send[next])), uintptr(len(send)-next), unix.MSG_DONTWAIT, 0, 0)
 		switch {
 		case e == 0 && n > 0:
 			next += int(n)
-			m.n += int(n)
-			refused = false
+			sent += int(n)
+			refused, full = false, 0
 		case e == unix.EINTR:
 		case e == unix.EAGAIN:
-			if deadline.IsZero() {
-				deadline = time.Now().Add(flushWait)
+			if full++; full == len(s.fds) {
+				return sent, e
 			}
-			if !waitWritable(fd, deadline) {
-				m.errno = e
-				return
-			}
+			s.out.CompareAndSwap(at, (at+1)%uint32(len(s.fds)))
 		case e == unix.ECONNREFUSED && !refused:
 			// An ICMP error that an earlier datagram met (sock_error in
 			// sock_alloc_send_pskb); the kernel has not looked at this one.
 			refused = true
 		default:
-			m.errno = e
+			errno = e
 			next++
 			refused = false
 		}
 	}
+	return sent, errno
 }
 
-// waitWritable waits until fd has room to send, and says whether it has.
-func waitWritable(fd uintptr, deadline time.Time) bool {
+func (s *multi) writeTo(p []byte, peer netip.AddrPort, local netip.Addr) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.over(time.Time{}); err != nil {
+		return err
+	}
+	to, control := s.sockaddr(peer), from(local)
+	if to == nil {
+		return s.opError("write", "sendmsg", unix.EAFNOSUPPORT)
+	}
+	refused, full := false, 0
 	for {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return false
-		}
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(left/time.Millisecond)+1)
-		if err == nil && n > 0 {
-			return true
-		}
-		if err != nil && err != unix.EINTR {
-			return false
+		at := s.out.Load()
+		_, err := unix.SendmsgN(s.fds[at], p, control, to, unix.MSG_DONTWAIT)
+		switch {
+		case err == nil:
+			return nil
+		case err == unix.EINTR:
+		case err == unix.EAGAIN && full+1 < len(s.fds):
+			full++
+			s.out.CompareAndSwap(at, (at+1)%uint32(len(s.fds)))
+		case err == unix.ECONNREFUSED && !refused: // see sendmmsg
+			refused = true
+		default:
+			return s.opError("write", "sendmsg", err.(syscall.Errno))
 		}
 	}
 }
 
-// pending reads the first word of SO_MEMINFO, SK_MEMINFO_RMEM_ALLOC: the
-// kernel gives as many words as there is room for.
-func pending(raw syscall.RawConn) (n int, err error) {
-	if e := raw.Control(func(fd uintptr) {
-		n, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MEMINFO)
-	}); e != nil {
-		return 0, e
+// sockaddr returns peer as the sockets' family has it, nil if that has none.
+func (s *multi) sockaddr(peer netip.AddrPort) unix.Sockaddr {
+	addr := peer.Addr().Unmap()
+	switch {
+	case !s.ipv6 && addr.Is4():
+		return &unix.SockaddrInet4{Addr: addr.As4(), Port: int(peer.Port())}
+	case !s.ipv6 || !addr.IsValid():
+		return nil
 	}
-	return n, os.NewSyscallError("getsockopt SO_MEMINFO", err)
+	return &unix.SockaddrInet6{Addr: addr.As16(), Port: int(peer.Port()), ZoneId: uint32(zoneIndex(addr.Zone()))}
 }
 
 func (s *multi) opError(op, call string, errno syscall.Errno) error {
-	return &net.OpError{Op: op, Net: "udp", Addr: s.udp.LocalAddr(), Err: os.NewSyscallError(call, errno)}
+	return &net.OpError{Op: op, Net: "udp", Addr: s.addr, Err: os.NewSyscallError(call, errno)}
 }

@@ -2,8 +2,11 @@ package mmsg
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -13,20 +16,24 @@ import (
 // net has on every platform. It allocates for addresses.
 type single struct {
 	socket
-	control int // octets for a control message
+	udp  *net.UDPConn
+	room int // octets for a control message
 }
 
-func newSingle(s socket) system {
-	one := &single{socket: s}
-	if s.wildcard {
-		one.control = max(len(ipv4.NewControlMessage(ipv4.FlagDst)), len(ipv6.NewControlMessage(ipv6.FlagDst)))
+func newSingle(sockets []*net.UDPConn, s socket) (system, error) {
+	if len(sockets) != 1 {
+		return nil, fmt.Errorf("%d sockets: %w", len(sockets), errors.ErrUnsupported)
 	}
-	return one
+	one := &single{socket: s, udp: sockets[0]}
+	if s.wildcard {
+		one.room = max(len(ipv4.NewControlMessage(ipv4.FlagDst)), len(ipv6.NewControlMessage(ipv6.FlagDst)))
+	}
+	return one, nil
 }
 
 func (s *single) recv(b *Batch) (int, error) {
 	slot := b.slot(0)
-	control := make([]byte, s.control)
+	control := make([]byte, s.room)
 	n, nc, _, peer, err := s.udp.ReadMsgUDPAddrPort(slot, control)
 	for tries := 0; err != nil && tries < pendingErrors && isICMP(err); tries++ {
 		n, nc, _, peer, err = s.udp.ReadMsgUDPAddrPort(slot, control)
@@ -81,3 +88,22 @@ func (s *single) flush(b *Batch) (sent int, err error) {
 	}
 	return sent, err
 }
+
+func (s *single) writeTo(p []byte, peer netip.AddrPort, local netip.Addr) error {
+	_, _, err := s.udp.WriteMsgUDPAddrPort(p, from(local), peer)
+	return err
+}
+
+func (s *single) setReadDeadline(t time.Time) error { return s.udp.SetReadDeadline(t) }
+
+func (s *single) meminfo(func(waiting, drops uint32)) error { return errors.ErrUnsupported }
+
+func (s *single) control(f func(fd uintptr)) error {
+	raw, err := s.udp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(f)
+}
+
+func (s *single) close() error { return s.udp.Close() }

@@ -1,3 +1,5 @@
 package mmsg
 
-func newSystem(s socket) system { return newMulti(s) }
+import "net"
+
+func newSystem(sockets []*net.UDPConn, s socket) (system, error) { return newMulti(sockets, s) }

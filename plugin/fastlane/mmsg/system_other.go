@@ -2,19 +2,11 @@
 
 package mmsg
 
-import (
-	"errors"
-	"fmt"
-	"syscall"
-)
+import "net"
 
-func newSystem(s socket) system { return newSingle(s) }
+func newSystem(sockets []*net.UDPConn, s socket) (system, error) { return newSingle(sockets, s) }
 
 // batchMemory is nothing where datagrams are handled one at a time.
 type batchMemory struct{}
 
 func (*batchMemory) init(*Batch) {}
-
-func pending(syscall.RawConn) (int, error) {
-	return 0, fmt.Errorf("receive queue: %w", errors.ErrUnsupported)
-}

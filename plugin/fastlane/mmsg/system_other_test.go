@@ -2,11 +2,8 @@
 
 package mmsg
 
-import (
-	"net"
-	"testing"
-)
+import "testing"
 
-var systems = map[string]func(socket) system{"single": newSingle}
+var systems = map[string]makeSystem{"single": newSingle}
 
-var beforePeerGone []func(*testing.T, *net.UDPConn)
+var beforePeerGone []func(*testing.T, *Conn)
