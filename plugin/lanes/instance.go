@@ -15,6 +15,7 @@ type instance struct {
 	count func(addr string) int // CoreDNS's sockets at an address, once they are open
 
 	// Of the keeper's goroutine.
+	number   int             // one more than that of the instance started before
 	servers  map[string]bool // addresses at which stanzas of ours are served
 	programs []*fastlane.Program
 	leaving  bool           // a reload of it has begun
@@ -61,6 +62,10 @@ func (inst *instance) starts(addrs []string) {
 			}
 		}
 		inst.k.running = append(running, inst)
+		if inst.number == 0 {
+			inst.k.started++
+			inst.number = inst.k.started
+		}
 	})
 }
 
@@ -70,8 +75,8 @@ func (inst *instance) arrive(addr string, plan planned) {
 	k := inst.k
 	k.do(func() {
 		at := k.address(addr)
-		if at.instance == inst || inst.gone { // another of its sockets; or it was long ago
-			return
+		if inst.gone || at.instance != nil && at.instance.number >= inst.number {
+			return // it was long ago; or this is another of the server's sockets
 		}
 		at.instance, at.plan, at.moved = inst, plan, false
 		at.failures, at.notAgain, at.failure = 0, time.Time{}, ""

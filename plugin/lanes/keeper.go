@@ -47,6 +47,7 @@ type keeper struct {
 	// Of the goroutine.
 	at      map[string]*address
 	running []*instance // oldest first
+	started int         // instances so far
 	waiting []waiter
 }
 
@@ -288,7 +289,7 @@ func (k *keeper) close(at *address) {
 func (k *keeper) stalled(at *address, l lane) {
 	at.stalled++
 	if at.lane != l {
-		return // it was closing
+		return // it was closing, and another is not to pay for it
 	}
 	if time.Since(at.openedAt) > retryAtMost {
 		at.failures = 0

@@ -54,7 +54,7 @@ func next(h have, w want) action {
 		return rest
 	case h.phase == open && (w.moved || w.config == nil || h.config != *w.config):
 		return shutDown
-	case h.phase == shut && w.config != nil && !w.tooSoon:
+	case h.phase == shut && w.program != nil && w.config != nil && !w.tooSoon:
 		return openUp
 	}
 	return rest

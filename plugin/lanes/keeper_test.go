@@ -1,0 +1,138 @@
+package lanes
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/fastlane"
+)
+
+// bubble runs f with a model of CoreDNS whose lanes always open.
+func bubble(t *testing.T, f func(t *testing.T, m *model)) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(t, rand.New(rand.NewPCG(1, 2)))
+		f(t, m)
+		time.Sleep(settleTimeout)
+		synctest.Wait()
+		close(m.k.ended)
+	})
+}
+
+// loads returns an instance with one socket at :53, and what it wants there.
+func (m *model) loads(name string) (*loaded, planned) {
+	c := &loaded{name: name, wants: map[string]spec{":53": {sockets: 1, workers: 1, arrives: true}}}
+	c.alive.Store(true)
+	c.inst = newInstance(m.k)
+	c.inst.alive = func() bool { return c.alive.Load() }
+	c.inst.count = func(string) int { return 1 }
+	plan := planned{program: new(fastlane.Program), config: &fastlane.Config{Addr: ":53", Workers: 1}}
+	m.owners[plan.program] = c
+	c.inst.starts([]string{":53"})
+	return c, plan
+}
+
+func (m *model) worksFor() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for l := range m.lanes {
+		return m.owners[l.program].name
+	}
+	return ""
+}
+
+// takeLane takes one of the lanes away.
+func (m *model) takeLane() *fakeLane {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for l := range m.lanes {
+		delete(m.lanes, l)
+		return l
+	}
+	return nil
+}
+
+// A server of the old instance that arrives after that of the new one takes
+// nothing away from it.
+func TestLateArrival(t *testing.T) {
+	bubble(t, func(t *testing.T, m *model) {
+		m.bind(true, &loaded{wants: map[string]spec{":53": {sockets: 1}}})
+		old, plan := m.loads("old")
+		old.inst.arrive(":53", plan)
+		old.inst.settle()
+		older, late := m.loads("another socket of old")
+		old.inst.restart()
+		c, wants := m.loads("new")
+		c.inst.arrive(":53", wants)
+		older.inst.arrive(":53", late)
+		if who := m.worksFor(); who != "new" {
+			t.Errorf("the lane works for %q", who)
+		}
+		older.inst.drop()
+		old.alive.Store(false)
+		old.inst.leave()
+		c.inst.settle()
+		if who := m.worksFor(); who != "new" {
+			t.Errorf("after the reload the lane works for %q", who)
+		}
+	})
+}
+
+// A lane that stalls is opened again, after longer each time.
+func TestStalledLaneReopens(t *testing.T) {
+	bubble(t, func(t *testing.T, m *model) {
+		m.bind(true, &loaded{wants: map[string]spec{":53": {sockets: 1}}})
+		c, plan := m.loads("Corefile")
+		c.inst.arrive(":53", plan)
+		c.inst.settle()
+		var waits []time.Duration
+		for range 10 {
+			l := m.takeLane()
+			if l == nil {
+				t.Fatal("no lane")
+			}
+			l.opt.Stalled()
+			begin := time.Now()
+			for m.worksFor() == "" && time.Since(begin) < time.Hour {
+				time.Sleep(time.Second)
+				synctest.Wait()
+			}
+			waits = append(waits, time.Since(begin))
+		}
+		if !slices.IsSorted(waits) || waits[0] > 2*retryAfter || waits[4] < 8*retryAfter || waits[9] > retryAtMost+time.Second {
+			t.Errorf("open again after %v", waits)
+		}
+		if s := (*m.k.shown.Load())[0]; s.Stalled != 10 || !s.Open {
+			t.Errorf("%d stalled lanes are counted, open: %v", s.Stalled, s.Open)
+		}
+	})
+}
+
+// Whoever asks the keeper while it hangs gives up in time, and the metrics do
+// not wait at all.
+func TestKeeperHangs(t *testing.T) {
+	bubble(t, func(t *testing.T, m *model) {
+		m.bind(true, &loaded{wants: map[string]spec{":53": {sockets: 1}}})
+		c, plan := m.loads("Corefile")
+		c.inst.arrive(":53", plan)
+		c.inst.settle()
+		hang := make(chan struct{})
+		m.k.post(func() { <-hang })
+		synctest.Wait()
+		begin := time.Now()
+		if s := *m.k.shown.Load(); len(s) != 1 || !s[0].Open {
+			t.Errorf("states: %+v", s)
+		}
+		if time.Since(begin) > 0 {
+			t.Error("the metrics wait")
+		}
+		c.inst.leave()
+		c.inst.end()
+		if took := time.Since(begin); took > 2*laneTimeout {
+			t.Errorf("SIGTERM took %v", took)
+		}
+		close(hang)
+	})
+}
