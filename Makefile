@@ -22,7 +22,7 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push run test test-differential test-hostile lint fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
+.PHONY: help build image push deploy-check run test test-differential test-hostile lint fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -60,6 +60,12 @@ test-differential: build ## ask stock CoreDNS and clusterdns everything, side by
 test-hostile: build ## what hostile questions, objects and floods cost, beside stock CoreDNS
 	CGO_ENABLED=0 go build -C bench -trimpath -ldflags '-s -w' -o ../bin/coredns ./cmd/coredns
 	go run -C test/controlplane ./cmd/hostile -clusterdns $(CURDIR)/bin/clusterdns -coredns $(CURDIR)/bin/coredns
+
+deploy-check: ## prove image, chart and kustomizations: rendered, reproducible, accepted by an API server, run
+	go test -C deploy/image -vet=off -count=1 ./...
+	go build -C test/controlplane -o /dev/null ./cmd/kubetest
+	go build -C bench -o /dev/null ./cmd/coredns
+	go test -C test/deploy -vet=off -count=1 -timeout 20m ./...
 
 lint: ## check format, go vet and staticcheck, in every module
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted; exit 1; }
