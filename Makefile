@@ -1,18 +1,19 @@
 # `make help` lists the targets. They need Go and nothing else, but for bench and
-# bench-quick, see bench/README.md; the race detector needs a C compiler and is
-# left out without one.
+# bench-quick, see bench/README.md. Without a C compiler the race detector is left
+# out, and without root some tests of network namespaces are, which say so.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 
 FUZZTIME ?= 30s
 MODULES  := $(dir $(shell find . -name go.mod -not -path './.*'))
-RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+RACE     := $(if $(filter 1,$(shell env -u CGO_ENABLED go env CGO_ENABLED)),-race)
 
-# In a container git may not trust the folder's owner. Go would stop at that
-# when it stamps version and commit into the binary.
-ifeq ($(shell git rev-parse HEAD 2>/dev/null),)
-export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
-endif
+# Everything but the race detector is compiled in one way, that of the binary that
+# ships: static, and without this machine's paths. Each package is then compiled
+# once. In a container git may not trust the folder's owner; Go would stop at that
+# when it stamps version and commit into a binary.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath $(if $(shell git rev-parse HEAD 2>/dev/null),,-buildvcs=false))
 
 # What the binary and the image say that they are: the release, or the commit.
 # Empty without git, and then the go command has the say.
@@ -22,13 +23,14 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push deploy-check run test test-differential test-hostile lint fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
+.PHONY: help build image push deploy-check run test test-unit test-race test-cluster test-differential test-hostile \
+	lint format fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 build: ## build bin/clusterdns, static and stripped
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(STAMP)' -o bin/clusterdns ./cmd/clusterdns
+	go build -ldflags '-s -w $(STAMP)' -o bin/clusterdns ./cmd/clusterdns
 
 IMAGE ?= localhost/clusterdns:$(VERSION)
 
@@ -43,36 +45,77 @@ run: build ## serve the quick start's example cluster on port 1053
 	@cat corefile-examples/quickstart/TRY
 	bin/clusterdns -conf corefile-examples/quickstart/Corefile
 
-# Compiling Kubernetes for the control plane takes minutes: ahead of its tests,
-# not in their time.
-test: build ## run every test, also those on a real control plane
-	@echo "race detector: $(if $(RACE),on,off for want of a C compiler)"
-	go test -vet=off $(RACE) ./plugin/... ./cmd/... ./test/...
-	go build -C test/controlplane -o /dev/null ./cmd/kubetest
-	go build -C bench -o /dev/null ./cmd/coredns
-	go test -C bench -vet=off $(RACE) ./...
-	go test -C test/controlplane -vet=off -timeout 30m ./...
+# A long step says what it does, and how long that takes on two quiet cores: with
+# Go's caches full, and with them empty.
+say = @echo "-- $(1) (usually $(2), the first time $(3))"
 
-test-differential: build ## ask stock CoreDNS and clusterdns everything, side by side
-	go build -C bench -o /dev/null ./cmd/coredns
-	go test -C test/controlplane -vet=off -timeout 60m -v -count=1 ./differential -args -questions=15000 -rounds=3
+# gotest is go test with lines of progress. With CI set in the environment a skipped
+# test is a failure, unless test/gotest/skips.go has it.
+GOTEST := $(CURDIR)/bin/gotest
+bin/gotest: FORCE
+	@go build -o $@ ./test/gotest
+
+# Kubernetes: compiled when its version or what starts it has changed. It has no
+# tests, and is left out of go vet and staticcheck, which would read all of it.
+KUBERNETES      := $(shell sed -n 's/^\tk8s.io\/kubernetes //p' test/controlplane/go.mod)
+KUBETEST_SOURCE := $(addprefix test/controlplane/,go.mod go.sum) $(filter-out %_test.go,$(wildcard test/controlplane/*.go test/controlplane/cmd/kubetest/*.go))
+KUBETEST        := bin/kubetest-$(KUBERNETES)-$(shell cat $(KUBETEST_SOURCE) | cksum | cut -d' ' -f1)
+UNREAD          := -e /test/controlplane/cmd/kubetest$$ -e /bench/cmd/coredns$$
+$(KUBETEST):
+	$(call say,compiling Kubernetes,nothing,5 min)
+	@rm -f bin/kubetest-*
+	go build -C test/controlplane -buildvcs=false -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o ../../$@ ./cmd/kubetest
+
+bin/stock: FORCE
+	$(call say,compiling stock CoreDNS,2 s,1 min)
+	go build -C bench -buildvcs=false -ldflags '-s -w' -o ../$@ ./cmd/stock
+
+test: test-unit test-race test-cluster deploy-check ## run every test, also those on a real control plane
+
+test-unit: build bin/gotest ## run the tests of single packages and of servers in one process
+	$(call say,tests of clusterdns,1 min,3 min)
+	$(GOTEST) -vet=off ./...
+	$(call say,tests of the bench,10 s,1 min)
+	cd bench && $(GOTEST) -vet=off $$(go list ./... | grep -v $(UNREAD))
+
+test-race: bin/gotest ## run them with the race detector, where goroutines share anything
+ifeq ($(RACE),)
+	@echo "-- no race detector: it needs a C compiler (Debian packages gcc and libc6-dev)"; test -z "$$CI"
+else
+	$(call say,tests with the race detector,2 min,5 min)
+	CGO_ENABLED=1 $(GOTEST) -vet=off $(RACE) ./plugin/... ./test
+	CGO_ENABLED=1 $(GOTEST) -C bench -vet=off $(RACE) ./load
+endif
+
+# Tests of a control plane take these from the environment.
+CLUSTER := CLUSTERDNS_BINARY=$(CURDIR)/bin/clusterdns STOCK_BINARY=$(CURDIR)/bin/stock KUBETEST_BINARY=$(CURDIR)/$(KUBETEST)
+
+test-cluster: build bin/gotest bin/stock $(KUBETEST) ## run those on a real control plane
+	$(call say,tests on a control plane,4 min,5 min)
+	cd test/controlplane && $(CLUSTER) $(GOTEST) -vet=off -timeout 30m $$(go list ./... | grep -v $(UNREAD))
+
+test-differential: build bin/gotest bin/stock $(KUBETEST) ## ask stock CoreDNS and clusterdns everything, side by side
+	$(call say,780000 questions to both servers,15 min,20 min)
+	$(CLUSTER) $(GOTEST) -C test/controlplane -vet=off -timeout 60m -v -count=1 ./differential -args -questions=15000 -rounds=3
 
 test-hostile: build ## what hostile questions, objects and floods cost, beside stock CoreDNS
-	CGO_ENABLED=0 go build -C bench -trimpath -ldflags '-s -w' -o ../bin/coredns ./cmd/coredns
+	go build -C bench -ldflags '-s -w' -o ../bin/coredns ./cmd/coredns
 	go run -C test/controlplane ./cmd/hostile -clusterdns $(CURDIR)/bin/clusterdns -coredns $(CURDIR)/bin/coredns
 
-deploy-check: ## prove image, chart and kustomizations: rendered, reproducible, accepted by an API server, run
-	go test -C deploy/image -vet=off -count=1 ./...
-	go build -C test/controlplane -o /dev/null ./cmd/kubetest
-	go build -C bench -o /dev/null ./cmd/coredns
-	go test -C test/deploy -vet=off -count=1 -timeout 20m ./...
+deploy-check: build bin/gotest bin/stock $(KUBETEST) ## prove image, chart and kustomizations: rendered, reproducible, accepted by an API server, run
+	$(call say,tests of image and deployment,1 min,4 min)
+	$(CLUSTER) $(GOTEST) -C deploy/image -vet=off -count=1 ./...
+	$(CLUSTER) $(GOTEST) -C test/deploy -vet=off -count=1 -timeout 20m ./...
 
-lint: ## check format, go vet and staticcheck, in every module
+format: ## check that every file is as gofmt has it
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted; exit 1; }
+
+lint: format ## check format, go vet and staticcheck, in every module
+	$(call say,go vet and staticcheck,20 s,3 min)
 	go build -C .ci/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@for module in $(MODULES); do \
-		echo "go vet and staticcheck: $$module"; \
-		(cd $$module && go vet ./... && "$(CURDIR)/bin/staticcheck" ./...); \
+		echo "$$module"; \
+		(cd $$module && packages=$$(go list ./... | grep -v $(UNREAD)) && go vet $$packages && "$(CURDIR)/bin/staticcheck" $$packages); \
 	done
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
@@ -88,13 +131,13 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 BENCH := bin/bench
 
 $(BENCH)/%: FORCE
-	CGO_ENABLED=0 go build -C bench -trimpath -ldflags '-s -w' -o ../$@ ./cmd/$*
+	go build -C bench -ldflags '-s -w' -o ../$@ ./cmd/$*
 
 $(BENCH)/clusterdns: build
 	mkdir -p $(BENCH) && cp bin/clusterdns $@
 
-$(BENCH)/kubetest: FORCE
-	go build -C test/controlplane -buildvcs=false -ldflags '-s -w' -o ../../$@ ./cmd/kubetest
+$(BENCH)/kubetest: $(KUBETEST)
+	mkdir -p $(BENCH) && cp $< $@
 
 FORCE:
 

@@ -16,10 +16,14 @@ const command = "github.com/clusterdns/clusterdns/test/controlplane/cmd/kubetest
 // tell it. The same as in go.mod.
 const kubernetesVersion = "v1.36.3"
 
-// Build builds kubetest into the user's cache folder and returns its path.
-// It always runs the go command, which knows what is up to date: a cold build
-// takes minutes, a repeated one a second or two.
+// Build returns the path of kubetest: the one in KUBETEST_BINARY, which make
+// sets, or else one that it builds into the user's cache folder. For that it
+// always runs the go command, which knows what is up to date: a cold build takes
+// minutes, a repeated one a second or two.
 func Build(ctx context.Context) (string, error) {
+	if path := os.Getenv("KUBETEST_BINARY"); path != "" {
+		return path, nil
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("building kubetest: %w", err)

@@ -45,7 +45,7 @@ func TestDifferential(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("seed %d, %d objects refused", *seed, w.refused)
-	stock := serve(t, program(t, "COREDNS_BINARY", "bench", "./cmd/coredns"), cluster.Kubeconfig())
+	stock := serve(t, program(t, "STOCK_BINARY", "bench", "./cmd/stock"), cluster.Kubeconfig())
 	ours := serve(t, program(t, "CLUSTERDNS_BINARY", ".", "./cmd/clusterdns"), cluster.Kubeconfig())
 
 	total := &tally{categories: map[string]int{}, rules: map[string]int{}}

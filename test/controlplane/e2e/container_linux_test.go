@@ -43,10 +43,15 @@ const (
 	resolver = "192.0.2.53"
 )
 
-// shipped returns the binary that make build makes: static, so that it runs in
-// an empty file system.
+// shipped returns a copy of the binary that make build makes: static, so that it
+// runs in an empty file system. The copy is on the file system of the containers,
+// which have links to it.
 var shipped = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(binary), "shipped")
+	path := filepath.Join(scratch, "shipped")
+	if made := os.Getenv("CLUSTERDNS_BINARY"); made != "" {
+		text, err := os.ReadFile(made)
+		return path, errors.Join(err, os.WriteFile(path, text, 0o755))
+	}
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/clusterdns")
 	cmd.Dir = "../../.."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -1,0 +1,26 @@
+package main
+
+import "strings"
+
+// skips are the tests that may be skipped, with the reason. A name stands also
+// for the subtests. With race, only a run with -race may skip it; another run
+// without has to follow.
+var skips = []struct {
+	pkg, test string
+	race      bool
+	reason    string
+}{
+	{"plugin", "", true, "counts allocations, and the race detector allocates; the run without it counts"},
+	{"plugin/fastlane/mmsg", "", true, "counts allocations, and the race detector allocates; the run without it counts"},
+}
+
+// allowed returns the reason why a test may be skipped, or "".
+func allowed(t test, race bool) string {
+	const module = "github.com/clusterdns/clusterdns/"
+	for _, s := range skips {
+		if t.pkg == module+s.pkg && (s.test == "" || t.name == s.test || strings.HasPrefix(t.name, s.test+"/")) && (race || !s.race) {
+			return s.reason
+		}
+	}
+	return ""
+}
