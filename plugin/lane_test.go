@@ -10,6 +10,7 @@ import (
 	"github.com/clusterdns/clusterdns/plugin/lanes"
 	"github.com/clusterdns/clusterdns/plugin/responder"
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/hosts"
@@ -21,26 +22,6 @@ import (
 	"github.com/miekg/dns"
 )
 
-// freePort returns a port that nobody listens at.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 20 {
-		l, err := net.Listen("tcp", ":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		pc, err := net.ListenPacket("udp", ":"+port)
-		l.Close()
-		if err == nil {
-			pc.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free for both UDP and TCP")
-	return ""
-}
-
 func laneCorefile(t *testing.T, port, more string) string {
 	return ".:" + port + " {\n" + more + "\nclusterdns cluster.local {\nmanifests " + manifestsFolder(t) + "\n}\n}\n"
 }
@@ -50,7 +31,7 @@ func useLane(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the fast lane is for Linux")
 	}
-	port := freePort(t)
+	port := freeport.Of(t)
 	newLife(t, laneCorefile(t, port, ""))
 	for _, qtype := range []uint16{dns.TypeTXT, dns.TypeANY} {
 		askPort(t, "udp", port, new(dns.Msg).SetQuestion("dns-version.cluster.local.", qtype))
@@ -109,7 +90,7 @@ func TestLaneFollowsTheCorefile(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the fast lane is for Linux")
 	}
-	port, other := freePort(t), freePort(t)
+	port, other := freeport.Of(t), freeport.Of(t)
 	life := newLife(t, laneCorefile(t, port, ""))
 	version := new(dns.Msg).SetQuestion("dns-version.cluster.local.", dns.TypeTXT)
 	check := func(what, port string, wantOpen bool, wantWhy string) {

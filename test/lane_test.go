@@ -1,9 +1,6 @@
 package test
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"regexp"
 	"runtime"
 	"strings"
@@ -20,28 +17,6 @@ func needLane(t testing.TB) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the fast lane is for Linux")
 	}
-}
-
-// lanePort returns a port that nobody has, neither of UDP nor of TCP. It is
-// below those that the kernel gives to clients: another process that were given
-// it would share it with the server, whose sockets allow that.
-func lanePort(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		port := fmt.Sprint(4000 + rand.IntN(6000))
-		tcp, err := net.Listen("tcp", ":"+port)
-		if err != nil {
-			continue
-		}
-		udp, err := net.ListenPacket("udp", ":"+port)
-		tcp.Close()
-		if err == nil {
-			udp.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free for both UDP and TCP")
-	return ""
 }
 
 // anyPort is the port of a server block that the kernel is to choose.

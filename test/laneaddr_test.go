@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 
 	"github.com/miekg/dns"
 )
@@ -39,7 +40,7 @@ func TestLaneAddresses(t *testing.T) {
 		{"several, with several sockets", "bind 127.0.0.2 ::1\nmultisocket 2", []string{"127.0.0.2", "::1"}, append(all[1:3:3], v6...), []string{"127.0.0.1"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			port := lanePort(t)
+			port := freeport.Of(t)
 			start(t, fmt.Sprintf("cluster.local:%[1]s in-addr.arpa:%[1]s {\n%[2]s\nclusterdns {\nmanifests %[3]s\n}\n}\nwhoami.test:%[1]s {\n%[2]s\nwhoami\n}\n", port, row.plugins, dir))
 			count := func() (c laneCounts) {
 				for _, host := range row.lanes {

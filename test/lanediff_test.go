@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,7 +91,7 @@ stub.cluster.local:$PORT {
 			d := laneDiff{ttl: world.ttl}
 			metrics := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 			for i, fastlane := range []string{"fastlane workers 2", "fastlane off"} {
-				d.ports[i] = lanePort(t)
+				d.ports[i] = freeport.Of(t)
 				start(t, strings.NewReplacer("$PORT", d.ports[i], "$METRICS", metrics, "$HOSTS", hosts, "$ROOT", root,
 					"$FASTLANE", fastlane, "$MANIFESTS", dir).Replace(world.corefile))
 				if open := laneAt(t, d.addr(i)).open; open != (i == 0) {

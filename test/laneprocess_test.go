@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 
 	"github.com/coredns/coredns/coremain"
 	"github.com/miekg/dns"
@@ -113,7 +114,7 @@ func (p *process) wait(t *testing.T) {
 const lameduckTime = time.Second
 
 func processCorefile(t *testing.T, c laneServer, port, dir string) string {
-	c.plugins += fmt.Sprintf("\nhealth 127.0.0.1:%s {\nlameduck %v\n}", lanePort(t), lameduckTime)
+	c.plugins += fmt.Sprintf("\nhealth 127.0.0.1:%s {\nlameduck %v\n}", freeport.Of(t), lameduckTime)
 	return c.corefile(port, dir)
 }
 
@@ -123,7 +124,7 @@ func TestLaneTerminates(t *testing.T) {
 	needLane(t)
 	dir := t.TempDir()
 	put(t, dir, "cluster.yaml", reloadCluster)
-	port := lanePort(t)
+	port := freeport.Of(t)
 	c := laneServer{lane: true}
 	p := startProcess(t, processCorefile(t, c, port, dir))
 	if !p.hasLane() {
@@ -160,7 +161,7 @@ func TestRollingReplacement(t *testing.T) {
 	put(t, dir, "cluster.yaml", reloadCluster)
 	for name, c := range map[string]laneServer{"lane": {lane: true}, "chain": {stanza: "fastlane off"}} {
 		t.Run(name, func(t *testing.T) {
-			port := lanePort(t)
+			port := freeport.Of(t)
 			first := startProcess(t, processCorefile(t, c, port, dir))
 			l := newLaneClients(t, "127.0.0.1:"+port, c)
 			l.patience = time.Second // which a lost query costs

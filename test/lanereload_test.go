@@ -1,6 +1,10 @@
 package test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/clusterdns/clusterdns/test/freeport"
+)
 
 // laneServer makes Corefiles with and without the lane, whose answers to some
 // names differ.
@@ -71,7 +75,7 @@ func reloadUnder(t *testing.T, rows []laneReload, times int, each func(i int, wa
 	needLane(t)
 	dir := t.TempDir()
 	put(t, dir, "cluster.yaml", reloadCluster)
-	port := lanePort(t)
+	port := freeport.Of(t)
 	s := start(t, rows[0].corefile(port, dir))
 	l := newLaneClients(t, s.addr("udp"), rows[0].laneServer)
 	l.start()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 
 	plugintest "github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -62,7 +63,7 @@ func TestScenarios(t *testing.T) {
 			t.Run("chain", func(t *testing.T) { newScenario(t, archive, "0").run(string(archive.Comment)) })
 			t.Run("lane", func(t *testing.T) {
 				needLane(t)
-				s := newScenario(t, archive, lanePort(t))
+				s := newScenario(t, archive, freeport.Of(t))
 				before := laneAt(t, ":"+s.port)
 				s.run(string(archive.Comment))
 				after := laneAt(t, ":"+s.port)
