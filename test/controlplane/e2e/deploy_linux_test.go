@@ -82,7 +82,7 @@ func TestDeploy(t *testing.T) {
 			t.Errorf("%s %s: %v", o.Kind, o.Metadata.Name, err)
 		}
 	}
-	const want = " ServiceAccount ClusterRole ClusterRoleBinding ConfigMap Deployment Service PodDisruptionBudget"
+	const want = " ServiceAccount ClusterRole ClusterRoleBinding ConfigMap Deployment PodDisruptionBudget Service"
 	if kinds != want {
 		t.Errorf("it has%s, want%s", kinds, want)
 	}
