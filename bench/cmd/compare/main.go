@@ -30,6 +30,7 @@ func main() {
 	bin := flag.String("bin", "", "`folder` with clusterdns, coredns, dnsload and kubetest")
 	repo := flag.String("repo", "..", "`folder` of clusterdns' source, for the benchmarks of the plugin")
 	only := flag.String("only", "", "comma-separated `steps` to run instead of all")
+	peers := flag.String("peers", "", "comma-separated `servers` to measure instead of all")
 	var profile profiled
 	flag.StringVar(&profile.mix, "profile", "", "leave CPU and heap profiles of clusterdns under the load of this `mix` beside -out, and measure nothing")
 	flag.IntVar(&profile.rate, "rate", 0, "`queries` a second while profiling; without it as many as are answered")
@@ -40,16 +41,32 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *planName, *out, *bin, *repo, *only, profile); err != nil {
+	if err := run(ctx, *planName, *out, *bin, *repo, list(*only), list(*peers), profile); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, planName, out, bin, repo, only string, profile profiled) (err error) {
+// list returns the parts of a comma-separated list, nil if it is empty.
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+func run(ctx context.Context, planName, out, bin, repo string, only, peers []string, profile profiled) (err error) {
 	p, ok := plans[planName]
 	if !ok || out == "" || bin == "" || flag.NArg() > 0 {
-		return errors.New("usage: compare -plan full|paced|quick|smoke|profile -bin FOLDER -out FILE [-repo FOLDER] [-only STEP,...] [-profile MIX [-rate N]]")
+		return errors.New("usage: compare -plan full|paced|quick|smoke|profile -bin FOLDER -out FILE [-repo FOLDER] [-only STEP,...] [-peers NAME,...] [-profile MIX [-rate N]]")
+	}
+	for _, name := range peers {
+		if !slices.Contains(p.peers, name) {
+			return fmt.Errorf("no server %q in plan %s: %s", name, planName, strings.Join(p.peers, ", "))
+		}
+	}
+	if peers != nil {
+		p.peers = peers
 	}
 	work, err := os.MkdirTemp("", "clusterdns-bench-")
 	if err != nil {
@@ -61,7 +78,7 @@ func run(ctx context.Context, planName, out, bin, repo, only string, profile pro
 	}
 	r := &runner{
 		plan: p, bin: bin, repo: repo, work: work, out: out,
-		load: loadCPU(), cores: loadCPU() + 1, deadline: time.Now().Add(p.budget), only: strings.FieldsFunc(only, func(c rune) bool { return c == ',' }),
+		load: loadCPU(), cores: loadCPU() + 1, deadline: time.Now().Add(p.budget), only: only,
 		res: &results.Results{Machine: machine(), Commit: commit(repo), Started: time.Now().UTC().Truncate(time.Second), Plan: planName,
 			Versions: map[string]string{}},
 		wrong: map[string]string{},
@@ -113,6 +130,7 @@ var steps = []step{
 	{"growth", (*runner).growth, plan.growthTakes},
 	{"big", (*runner).big, plan.bigTakes},
 	{"idle", (*runner).idle, plan.idleTakes},
+	{"peak", (*runner).peak, plan.peakTakes},
 	{"allocations", (*runner).allocations, func(plan) time.Duration { return 30 * time.Second }},
 }
 

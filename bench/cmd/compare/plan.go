@@ -76,6 +76,9 @@ var (
 	growthMix  = []string{"clusterip", "nxdomain"}
 )
 
+// peakSpec has 1,000,000 names: those of the services and of their endpoints.
+var peakSpec = services(62500, "62500")
+
 var (
 	mainMixes  = []string{"clusterip", "nxdomain", "headless15"}
 	otherMixes = []string{"srv", "ptr", "externalname", "podname", "nodata", "walk", "mixed"}
@@ -100,8 +103,7 @@ var plans = map[string]plan{
 		main: mainMixes, more: []asked{{"clusterip", "tcp"}},
 	},
 	"quick": {
-		peers: everybody, budget: 6 * time.Minute,
-		steps: []string{"binary", "paced", "throughput", "memory", "programming", "idle", "allocations"},
+		peers: everybody, budget: 8 * time.Minute,
 		world: services(1000, "1000"), debian: true,
 		rounds: 1, seconds: time.Second, rates: pacedRates, paced: time.Second, idle: time.Second,
 		main: mainMixes, rest: []string{"walk"}, more: transports,
@@ -167,4 +169,8 @@ func (p plan) bigTakes() time.Duration {
 
 func (p plan) idleTakes() time.Duration {
 	return siteTakes + times(p.rounds*len(followers), startTakes+p.settle)
+}
+
+func (p plan) peakTakes() time.Duration {
+	return 5*time.Second + times(p.rounds, 2*p.settle+14*time.Second)
 }

@@ -125,7 +125,7 @@ func startChurn(ctx context.Context, s *site) *churn {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &churn{cancel: cancel}
 	// Those with hostnames stay: a peer that starts is asked for one of them.
-	services := slices.DeleteFunc(s.All(), func(s world.Service) bool { return s.Kind == world.ExternalName || s.Endpoints[0].Hostname != "" })
+	services := slices.DeleteFunc(slices.Clone(s.All()), func(s world.Service) bool { return s.Kind == world.ExternalName || s.Endpoints[0].Hostname != "" })
 	tick := time.NewTicker(time.Second / churnRate)
 	const writers = 16
 	for i := range writers {
