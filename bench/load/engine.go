@@ -227,7 +227,7 @@ func (e *engine) reply(s *socket, message []byte) {
 	if wrong := slot.query.check(message); wrong != "" {
 		e.counts.Wrong++
 		if q := slot.query.question; e.counts.FirstWrong == "" {
-			e.counts.FirstWrong = fmt.Sprintf("%s %s: %s", dns.Fqdn(q.Name), dns.Type(q.Type), wrong)
+			e.counts.FirstWrong = fmt.Sprintf("%s %s: %s", q.Name, dns.Type(q.Type), wrong)
 		}
 	}
 	e.slots.release(n)

@@ -84,18 +84,18 @@ var shopLines = []string{
 	"none.shop. A NXDOMAIN",
 }
 
-func questions(t *testing.T, lines ...string) []question.Question {
-	t.Helper()
-	qs, err := question.Parse("test", strings.NewReader(strings.Join(lines, "\n")))
-	if err != nil {
-		t.Fatal(err)
+// questions reads lines of name, type, rcode and data.
+func questions(lines ...string) (qs []question.Question) {
+	for _, line := range lines {
+		f := strings.Fields(line)
+		qs = append(qs, question.New(f[0], dns.StringToType[f[1]], dns.StringToRcode[f[2]], f[3:]...))
 	}
 	return qs
 }
 
 func config(t *testing.T, server netip.AddrPort, lines ...string) Config {
 	return Config{Server: server, Sockets: 3, InFlight: 5, Timeout: 10 * time.Second,
-		Duration: 100 * time.Millisecond, Questions: questions(t, lines...)}
+		Duration: 100 * time.Millisecond, Questions: questions(lines...)}
 }
 
 func run(t *testing.T, c Config) *Result {
@@ -176,7 +176,7 @@ func TestFormErrWithoutQuestion(t *testing.T) {
 	server := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		w.WriteMsg(&dns.Msg{MsgHdr: dns.MsgHdr{Id: q.Id, Response: true, Rcode: dns.RcodeFormatError}})
 	})
-	r := run(t, config(t, server, "web.shop. A"))
+	r := run(t, config(t, server, "web.shop. A NOERROR"))
 	if r.Answered == 0 || r.Wrong != r.Answered || !strings.HasSuffix(r.FirstWrong, "got FORMERR") {
 		t.Errorf("%d of %d wrong, the first %q", r.Wrong, r.Answered, r.FirstWrong)
 	}
@@ -211,6 +211,7 @@ func TestTruncatedAnswers(t *testing.T) {
 		w.WriteMsg(m)
 	})
 	c := config(t, server, "multi.shop. A NOERROR 10.1.0.1 10.1.0.2 10.1.0.3")
+	c.Questions[0].Truncated = true
 	if r := run(t, c); r.Truncated != r.Answered || r.Wrong > 0 {
 		t.Errorf("UDP: %d of %d truncated, %d wrong", r.Truncated, r.Answered, r.Wrong)
 	}
@@ -243,7 +244,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	c := config(t, conn.LocalAddr().(*net.UDPAddr).AddrPort(), "web.shop. A")
+	c := config(t, conn.LocalAddr().(*net.UDPAddr).AddrPort(), "web.shop. A NOERROR")
 	c.Rate, c.InFlight, c.Timeout = 2000, 1, 20*time.Millisecond
 	// Queries for which there is no room until they have timed out count too.
 	if r := run(t, c); r.Answered > 0 || r.Sent < 190 || r.Latency.Max != 0 {
@@ -363,7 +364,7 @@ func TestNothingLeft(t *testing.T) {
 }
 
 func TestConfigErrors(t *testing.T) {
-	valid := config(t, netip.MustParseAddrPort("127.0.0.1:1"), "a. A")
+	valid := config(t, netip.MustParseAddrPort("127.0.0.1:1"), "a. A NOERROR")
 	for want, spoil := range map[string]func(*Config){
 		"no server":          func(c *Config) { c.Server = netip.AddrPort{} },
 		"rate -1":            func(c *Config) { c.Rate = -1 },

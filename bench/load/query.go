@@ -37,7 +37,7 @@ const (
 
 func newQuery(q question.Question) (*query, error) {
 	m := new(dns.Msg)
-	m.SetQuestion(dns.Fqdn(q.Name), q.Type)
+	m.SetQuestion(q.Name, q.Type)
 	m.Id = 0
 	wire, err := m.Pack()
 	if err != nil {

@@ -1,117 +1,67 @@
-// Package question reads and writes files of DNS questions with the answers
-// that are expected. A line is
-//
-//	NAME TYPE [RCODE [RDATA...]]
-//
-// and a semicolon begins a comment:
-//
-//	web.shop.svc.cluster.local. A NOERROR 10.96.0.10
-//	web.shop.svc.cluster.local. AAAA NOERROR              ; no such record
-//	db.shop.svc.cluster.local. A NOERROR 10.1.0.1 10.1.0.2
-//	big.shop.svc.cluster.local. A NOERROR *5000           ; so many records
-//	any.shop.svc.cluster.local. A NOERROR *               ; any number
-//	nope.shop.svc.cluster.local. A NXDOMAIN
-//	_http._tcp.web.shop.svc.cluster.local. SRV NOERROR 0 50 80 a.shop.svc.cluster.local. | 0 50 80 b.shop.svc.cluster.local.
-//	example.org. A                                        ; NOERROR or NXDOMAIN, whatever the records
-//
-// RDATA are the records of the type asked in the answer section, in any order;
-// others, such as the CNAME before an address, do not count. Data of types
-// whose data can hold a space are separated by "|".
+// Package question has DNS questions with the answers that are expected, in
+// memory and in files.
 package question
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
 )
 
-// Question is a question and what is known about its answer.
+// Question is a question and its answer. A file has one in each line, as JSON.
 type Question struct {
-	// Name is the name as the file has it. Without a final dot it is what a
-	// program looks up with a search list; asked as it is, it is taken as
-	// fully qualified all the same.
-	Name   string
-	Type   uint16
-	Expect *Expect // nil where NOERROR and NXDOMAIN are right, with any records
+	Name  string `json:"name"` // fully qualified
+	Type  uint16 `json:"type"`
+	Rcode int    `json:"rcode"`
+	// Records are the data of all records of the type asked in the answer
+	// section, as Rdata has them, sorted. Others, such as the CNAME before an
+	// address, do not count.
+	Records []string `json:"records,omitempty"`
+	// Truncated is set if the reply may be truncated: with the TC flag and some of
+	// the records.
+	Truncated bool `json:"truncated,omitempty"`
 }
 
-// Expect is an expected answer.
-type Expect struct {
-	Rcode   int
-	Records []string // data of the records of the type asked, as Rdata has it, sorted; nil where only Count counts
-	Count   int      // how many of them there are, or Any
+// New returns a question that is answered with these records, in any order, and
+// no others.
+func New(name string, qtype uint16, rcode int, records ...string) Question {
+	return Question{Name: name, Type: qtype, Rcode: rcode, Records: slices.Sorted(slices.Values(records))}
 }
 
-// Any is the Count of an answer whose records may be any.
-const Any = -1
-
-// Exactly returns the expectation of these records, in any order, and no others.
-func Exactly(rcode int, rdata ...string) *Expect {
-	e := &Expect{Rcode: rcode, Records: slices.Clone(rdata), Count: len(rdata)}
-	slices.Sort(e.Records)
-	return e
-}
-
-// String is the question as it stands in a file.
+// String is the question with its answer, for people.
 func (q Question) String() string {
-	s := q.Name + " " + dns.Type(q.Type).String()
-	if q.Expect != nil {
-		s += " " + q.Expect.text(q.Type)
-	}
-	return s
+	return q.Name + " " + dns.Type(q.Type).String() + " " + answer(q.Rcode, q.Records)
 }
 
-func (e *Expect) text(qtype uint16) string {
-	rcode := dns.RcodeToString[e.Rcode]
-	switch {
-	case e.Count == Any:
-		return rcode + " *"
-	case e.Records == nil && e.Count > 0:
-		return rcode + " *" + strconv.Itoa(e.Count)
-	case len(e.Records) == 0:
-		return rcode
-	case spaceless(qtype):
-		return rcode + " " + strings.Join(e.Records, " ")
+// answer is an answer for people.
+func answer(rcode int, records []string) string {
+	const few = 20
+	text := dns.RcodeToString[rcode]
+	if len(records) > 0 {
+		text += " " + strings.Join(records[:min(len(records), few)], " | ")
 	}
-	return rcode + " " + strings.Join(e.Records, " | ")
-}
-
-// spaceless tells whether data of a type never holds a space.
-func spaceless(qtype uint16) bool {
-	switch qtype {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeNS, dns.TypePTR:
-		return true
+	if more := len(records) - few; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
 	}
-	return false
+	return text
 }
 
 // Rdata is the data of a record in presentation format. Names in it are in
 // lower case: case does not distinguish them (RFC 4343 section 3).
 func Rdata(rr dns.RR) string {
-	data := rr.String()[len(rr.Header().String()):]
-	if rr.Header().Rrtype != dns.TypeTXT {
-		data = strings.ToLower(data)
-	}
-	return data
+	return strings.ToLower(rr.String()[len(rr.Header().String()):])
 }
 
-// Check returns nil if reply is an answer that q expects, else an error that
-// says what was expected and what came. A truncated reply is right if it holds
-// nothing but expected records.
+// Check returns nil if reply is the answer that q expects, else an error that
+// says what was expected and what came.
 func (q Question) Check(reply *dns.Msg) error {
-	e := q.Expect
-	if e == nil {
-		if reply.Rcode == dns.RcodeSuccess || reply.Rcode == dns.RcodeNameError {
-			return nil
-		}
-		return fmt.Errorf("expected NOERROR or NXDOMAIN, got %s", dns.RcodeToString[reply.Rcode])
-	}
 	var got []string
 	for _, rr := range reply.Answer {
 		if rr.Header().Rrtype == q.Type {
@@ -119,27 +69,18 @@ func (q Question) Check(reply *dns.Msg) error {
 		}
 	}
 	slices.Sort(got)
-	right := reply.Rcode == e.Rcode
-	switch {
-	case e.Count == Any:
-	case e.Records == nil && reply.Truncated:
-		right = right && len(got) <= e.Count
-	case e.Records == nil:
-		right = right && len(got) == e.Count
-	case reply.Truncated:
-		right = right && subset(got, e.Records)
-	default:
-		right = right && slices.Equal(got, e.Records)
+	right := slices.Equal(got, q.Records)
+	if reply.Truncated {
+		right = q.Truncated && subset(got, q.Records)
 	}
-	if right {
+	if right && reply.Rcode == q.Rcode {
 		return nil
 	}
-	came := Expect{Rcode: reply.Rcode, Records: got, Count: len(got)}
-	what := came.text(q.Type)
+	came := answer(reply.Rcode, got)
 	if reply.Truncated {
-		what += " (truncated)"
+		came += " (truncated)"
 	}
-	return fmt.Errorf("expected %s, got %s", e.text(q.Type), what)
+	return fmt.Errorf("expected %s, got %s", answer(q.Rcode, q.Records), came)
 }
 
 // subset tells whether all of the sorted few are in the sorted many, each as
@@ -155,129 +96,45 @@ func subset(few, many []string) bool {
 	return true
 }
 
-// Read reads a file of questions. Errors name file, line and value.
+// Read reads a file that Write wrote.
 func Read(file string) ([]Question, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading questions: %w", err)
 	}
 	defer f.Close()
-	return Parse(file, f)
-}
-
-// Parse reads questions from r, which errors call by the name given.
-func Parse(name string, r io.Reader) ([]Question, error) {
 	var qs []Question
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<24) // a service with 5,000 endpoints has a line of more than 64 KB
-	for n := 1; lines.Scan(); n++ {
-		line, _, _ := strings.Cut(lines.Text(), ";")
-		if strings.TrimSpace(line) == "" {
-			continue
+	for d := json.NewDecoder(bufio.NewReader(f)); ; {
+		var q Question
+		err := d.Decode(&q)
+		if errors.Is(err, io.EOF) {
+			return qs, nil
 		}
-		q, err := parseLine(line)
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
+			return nil, fmt.Errorf("reading questions of %s: question %d: %w", file, len(qs)+1, err)
 		}
 		qs = append(qs, q)
 	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading questions of %s: %w", name, err)
-	}
-	return qs, nil
-}
-
-func parseLine(line string) (q Question, err error) {
-	fields := strings.Fields(line)
-	if len(fields) < 2 {
-		return q, fmt.Errorf("want NAME TYPE [RCODE [RDATA...]], not %q", strings.TrimSpace(line))
-	}
-	q.Name = fields[0]
-	// IsDomainName is lenient; what cannot be packed cannot be asked.
-	if _, err := dns.PackDomainName(dns.Fqdn(q.Name), make([]byte, 256), 0, nil, false); err != nil {
-		return q, fmt.Errorf("%q is not a domain name", q.Name)
-	}
-	var known bool
-	if q.Type, known = dns.StringToType[strings.ToUpper(fields[1])]; !known {
-		return q, fmt.Errorf("unknown type %q", fields[1])
-	}
-	if len(fields) == 2 {
-		return q, nil
-	}
-	rcode, known := dns.StringToRcode[strings.ToUpper(fields[2])]
-	if !known {
-		return q, fmt.Errorf("unknown rcode %q", fields[2])
-	}
-	q.Expect, err = parseRecords(q.Type, rcode, fields[3:])
-	return q, err
-}
-
-func parseRecords(qtype uint16, rcode int, fields []string) (*Expect, error) {
-	if len(fields) == 1 && strings.HasPrefix(fields[0], "*") {
-		if fields[0] == "*" {
-			return &Expect{Rcode: rcode, Count: Any}, nil
-		}
-		n, err := strconv.ParseUint(fields[0][1:], 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not a number of records", fields[0])
-		}
-		if n == 0 {
-			return Exactly(rcode), nil
-		}
-		return &Expect{Rcode: rcode, Count: int(n)}, nil
-	}
-	texts := fields
-	if !spaceless(qtype) && len(fields) > 0 {
-		texts = strings.Split(strings.Join(fields, " "), "|")
-	}
-	data := make([]string, len(texts))
-	for i, text := range texts {
-		// A record from it and back is how it will look when it comes in an answer.
-		rr, err := dns.NewRR(". 0 IN " + dns.Type(qtype).String() + " " + text)
-		if err != nil || rr == nil {
-			return nil, fmt.Errorf("%q is not data of type %s", strings.TrimSpace(text), dns.Type(qtype))
-		}
-		data[i] = Rdata(rr)
-	}
-	return Exactly(rcode, data...), nil
 }
 
 // Write writes questions, one a line.
 func Write(w io.Writer, qs []Question) error {
-	return writeLines(w, qs, func(q Question) (string, error) {
-		if q.Expect != nil {
-			for _, data := range q.Expect.Records {
-				if strings.ContainsAny(data, ";|\n") {
-					return "", fmt.Errorf("%s: a question file cannot hold the data %q", q.Name, data)
-				}
-			}
-		}
-		return q.String(), nil
-	})
-}
-
-// WriteDnsperf writes questions as a data file for dnsperf's option -d, which
-// has no expectations.
-func WriteDnsperf(w io.Writer, qs []Question) error {
-	return writeLines(w, qs, func(q Question) (string, error) {
-		return dns.Fqdn(q.Name) + " " + dns.Type(q.Type).String(), nil
-	})
-}
-
-func writeLines(w io.Writer, qs []Question, line func(Question) (string, error)) error {
-	out := bufio.NewWriter(w)
+	e := json.NewEncoder(w)
 	for _, q := range qs {
-		s, err := line(q)
-		if err != nil {
-			return fmt.Errorf("writing questions: %w", err)
-		}
-		_, err = out.WriteString(s + "\n")
-		if err != nil {
+		if err := e.Encode(q); err != nil {
 			return fmt.Errorf("writing questions: %w", err)
 		}
 	}
-	if err := out.Flush(); err != nil {
-		return fmt.Errorf("writing questions: %w", err)
+	return nil
+}
+
+// WriteDnsperf writes questions as a data file for dnsperf's option -d, which
+// has no answers.
+func WriteDnsperf(w io.Writer, qs []Question) error {
+	for _, q := range qs {
+		if _, err := fmt.Fprintf(w, "%s %s\n", q.Name, dns.Type(q.Type)); err != nil {
+			return fmt.Errorf("writing questions: %w", err)
+		}
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (w *World) WriteQuestions(dir, mix string) (checked, plain string, err erro
 
 // is is a question of which these records, or none, are the answer.
 func is(name string, qtype uint16, rdata ...string) question.Question {
-	return question.Question{Name: name, Type: qtype, Expect: question.Exactly(dns.RcodeSuccess, rdata...)}
+	return question.New(name, qtype, dns.RcodeSuccess, rdata...)
 }
 
 func each(services []Service, ask func(Service) question.Question) []question.Question {
@@ -116,7 +116,7 @@ func ptr(s Service) question.Question {
 }
 
 func missing(name string) question.Question {
-	return question.Question{Name: name, Type: dns.TypeA, Expect: question.Exactly(dns.RcodeNameError)}
+	return question.New(name, dns.TypeA, dns.RcodeNameError)
 }
 
 // externals asks for addresses behind aliases.
@@ -163,8 +163,7 @@ func (w *World) walk() []question.Question {
 	var qs []question.Question
 	pair := func(q question.Question) {
 		qs = append(qs, q)
-		q.Type, q.Expect = dns.TypeAAAA, question.Exactly(q.Expect.Rcode)
-		qs = append(qs, q)
+		qs = append(qs, question.New(q.Name, dns.TypeAAAA, q.Rcode))
 	}
 	for i, s := range services {
 		from := w.namespace(i) + ".svc." + Zone
@@ -202,5 +201,7 @@ func (w *World) big() []question.Question {
 	if w.Big == nil {
 		return nil
 	}
-	return []question.Question{headless(*w.Big)}
+	q := headless(*w.Big)
+	q.Truncated = true
+	return []question.Question{q}
 }

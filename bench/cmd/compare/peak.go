@@ -37,7 +37,7 @@ func (r *runner) peak(ctx context.Context) error {
 		return errors.Join(os.Link(file, next), os.Rename(next, shown))
 	}
 	there := s.Questions("clusterip")[0]
-	gone := question.Question{Name: there.Name, Type: there.Type, Expect: question.Exactly(dns.RcodeNameError)}
+	gone := question.New(there.Name, there.Type, dns.RcodeNameError)
 	for round := range r.plan.rounds {
 		if err := errors.Join(r.late(), show(empty)); err != nil {
 			return err

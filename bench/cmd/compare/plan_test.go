@@ -29,7 +29,7 @@ func TestPlans(t *testing.T) {
 			t.Errorf("%s takes %v", name, p.takes())
 		}
 	}
-	if qs := world.New(bigSpec).Questions("big"); len(qs) != 1 || qs[0].Expect.Count != bigSpec.BigSize {
+	if qs := world.New(bigSpec).Questions("big"); len(qs) != 1 || len(qs[0].Records) != bigSpec.BigSize {
 		t.Error("the big world is not asked for all endpoints of its service")
 	}
 }

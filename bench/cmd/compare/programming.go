@@ -27,8 +27,7 @@ import (
 const churnRate = 200
 
 // kubernetesService is a name that every cluster has.
-var kubernetesService = question.Question{Name: "kubernetes.default.svc." + world.Zone, Type: dns.TypeA,
-	Expect: question.Exactly(dns.RcodeSuccess, "10.96.0.1")}
+var kubernetesService = question.New("kubernetes.default.svc."+world.Zone, dns.TypeA, dns.RcodeSuccess, "10.96.0.1")
 
 // programming measures DNS programming latency: from the moment that a write is
 // acknowledged to the first reply with the new answer. And what churn costs.
@@ -190,7 +189,7 @@ func (p *probe) next() {
 
 // question is that for the present address.
 func (p *probe) question() question.Question {
-	return question.Question{Name: p.service.FQDN(), Type: dns.TypeA, Expect: question.Exactly(dns.RcodeSuccess, p.service.Endpoints[0].Addr.String())}
+	return question.New(p.service.FQDN(), dns.TypeA, dns.RcodeSuccess, p.service.Endpoints[0].Addr.String())
 }
 
 // change writes a new address.

@@ -37,9 +37,9 @@ func TestRun(t *testing.T) {
 		}
 		return path
 	}
-	right := file("right", "nope.shop. A NXDOMAIN\n")
-	wrong := file("wrong", "nope.shop. A NOERROR 10.0.0.1\n")
-	broken := file("broken", "nope.shop. A WHAT\n")
+	right := file("right", `{"name": "nope.shop.", "type": 1, "rcode": 3}`)
+	wrong := file("wrong", `{"name": "nope.shop.", "type": 1, "records": ["10.0.0.1"]}`)
+	broken := file("broken", `{"name": "nope.shop.", "type": "A"}`)
 	const short = "-duration 50ms -warmup 10ms -server "
 	address := pc.LocalAddr().String()
 
@@ -53,7 +53,7 @@ func TestRun(t *testing.T) {
 		{short + address + " -rate 1000 -questions " + right, 0, "open loop at 1000 q/s", ""},
 		{short + address + " -questions " + wrong, 1, "first wrong answer",
 			"the first: nope.shop. A: expected NOERROR 10.0.0.1, got NXDOMAIN"},
-		{short + address + " -questions " + broken, 2, "", broken + `:1: unknown rcode "WHAT"`},
+		{short + address + " -questions " + broken, 2, "", broken + ": question 1: "},
 		{"-server localhost", 2, "", "-server:"},
 		{"", 2, "", "-questions is needed"},
 		{"-proto tls", 2, "", `-proto "tls"`},
@@ -79,7 +79,7 @@ func TestJSON(t *testing.T) {
 	defer pc.Close()
 	var stdout, stderr strings.Builder
 	questions := filepath.Join(t.TempDir(), "questions")
-	if err := os.WriteFile(questions, []byte("x. A\n"), 0o644); err != nil {
+	if err := os.WriteFile(questions, []byte(`{"name": "x.", "type": 1}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	args := "-duration 10ms -warmup 0 -timeout 10ms -sockets 1 -json -questions " + questions + " -server " + pc.LocalAddr().String()
