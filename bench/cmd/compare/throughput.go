@@ -98,7 +98,7 @@ func (r *runner) rate(ctx context.Context, p *peer.Peer, s *site, round int, a a
 		with("cpu_per_query", micros(u.cpu)/float64(max(1, l.Answered)), "µs"),
 		with("max_rate", l.QPS, "q/s"),
 		// Below results.Busy the generator, not the server, was the limit of max_rate.
-		with("server_busy", 100*u.cpu.Seconds()/max(u.wall.Seconds(), 1e-9), "%"),
+		with("server_busy", 100*u.cpu.Seconds()/max(l.Duration, 1e-9), "%"),
 	)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", a.mix, a.proto, err)
