@@ -75,7 +75,7 @@ func (a *Answer) Tight() bool {
 	case a.has == hasPTR:
 		return a.svc != nil || len(a.snap.ownersOf(a.addr)) == 1
 	case a.has == hasNS:
-		return len(a.local) == 1
+		return len(a.servers.records) == 1
 	case a.has == hasSRV:
 		return !a.svc.id.imported || a.ofClusterIP()
 	}

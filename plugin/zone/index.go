@@ -60,6 +60,7 @@ type snapshot struct {
 	imports    trie[*service] // of ServiceImports
 	reverse    trie[*owners]  // by address
 	pods       trie[*podSet]  // by address
+	edit       edit           // the batch that it was published by
 	serial     uint32
 	synced     uint8 // bit r: Resource r
 	objects    [numResources]int

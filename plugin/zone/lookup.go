@@ -47,7 +47,6 @@ type Answer struct {
 	// Memory for lookups and walks.
 	q       query
 	aliases []*service // ExternalName services passed, first to last
-	local   []localRecord
 	picked  selection
 	ports   portSet
 	rec     Record
@@ -71,6 +70,7 @@ type state struct {
 	namespace *Namespace // the pod's
 	addr      netip.Addr // the pod's, or the one that a PTR is asked for
 	total     int        // what SRV weights are a share of
+	servers   *nameServers
 
 	deps  [2]uint64 // hashes whose generations a negative answer depends on
 	stamp uint64    // the sum of their generations before the snapshot was read
@@ -100,8 +100,8 @@ const (
 
 // Lookup answers a question of class IN for name, uncompressed in wire format,
 // and qtype, any type but a zone transfer. It is false if name is in none of
-// v's zones. It allocates nothing unless the answer is about name servers, or
-// longer than the ones before.
+// v's zones. It allocates nothing unless the answer is larger than the ones before, or
+// about name servers and the index has changed.
 func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
 	q := &a.q
 	if !q.parse(name) {
@@ -123,7 +123,7 @@ func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
 func (a *Answer) begin(v *View, name []byte, originAt int, qtype uint16) {
 	a.Outcome, a.Blocked, a.Final = Success, 0, false
 	a.state = state{view: v, name: name, originAt: originAt, qtype: qtype}
-	a.aliases, a.local = a.aliases[:0], a.local[:0]
+	a.aliases = a.aliases[:0]
 }
 
 // Release lets go of the snapshot and the question. Whoever keeps an Answer to
@@ -133,10 +133,7 @@ func (a *Answer) Release() {
 	a.state = state{}
 	a.rec.Packed, a.rec.Owner, a.rec.Target = nil, dnswire.Name{}, dnswire.Name{}
 	a.q.name = nil
-	if cap(a.aliases) > 0 || cap(a.local) > 0 {
-		clear(a.aliases[:cap(a.aliases)])
-		clear(a.local[:cap(a.local)])
-	}
+	clear(a.aliases[:cap(a.aliases)])
 }
 
 // Name returns the name that was asked for.

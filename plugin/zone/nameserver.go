@@ -8,14 +8,42 @@ import (
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 )
 
+// nameServers is who serves the zones, in one snapshot. Finding out takes more
+// than other answers, and no question changes it, so that a View keeps what it
+// found until the index changes.
+type nameServers struct {
+	of      edit          // the snapshot's
+	records []localRecord // sorted by name, then address; each once
+	v4, v6  []byte        // their addresses, sorted, each once. Packed.
+}
+
 // localRecord is an address of a name server: of the service id, of its
 // endpoint of that label, or without a service of ns.dns, as in external zones
-// of ns1. Those of an Answer are sorted, by name for NS records and by address
-// for addresses.
+// of ns1.
 type localRecord struct {
 	label string
 	id    *ident
 	addr  netip.Addr
+}
+
+func (l localRecord) compareName(o localRecord) int {
+	if l.id == nil || o.id == nil { // then both are: the addresses are of ns.dns
+		return 0
+	}
+	if c := cmp.Compare(l.id.Namespace, o.id.Namespace); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(l.id.Name, o.id.Name); c != 0 {
+		return c
+	}
+	return cmp.Compare(l.label, o.label)
+}
+
+func (l localRecord) compare(o localRecord) int {
+	if c := l.compareName(o); c != 0 {
+		return c
+	}
+	return l.addr.Compare(o.addr)
 }
 
 // resolveLocal answers with the services that this server is an endpoint of,
@@ -28,6 +56,22 @@ func (a *Answer) resolveLocal(has content) {
 	if !a.view.opt.NoEndpoints && !a.ready(EndpointSlices) {
 		return
 	}
+	if a.servers = a.view.servers.Load(); a.servers == nil || a.servers.of != a.snap.edit {
+		a.servers = a.findServers()
+		a.view.servers.Store(a.servers)
+	}
+	switch s := a.servers; {
+	case has == hasNS:
+		a.found(has, len(s.records) > 0 || a.view.opt.External != nil)
+	case a.qtype == dnswire.TypeA:
+		a.found(has, len(s.v4) > 0)
+	default:
+		a.found(has, a.qtype == dnswire.TypeAAAA && len(s.v6) > 0)
+	}
+}
+
+func (a *Answer) findServers() *nameServers {
+	found := &nameServers{of: a.snap.edit}
 	known := false
 	for _, addr := range a.view.local {
 		if a.view.opt.NoEndpoints {
@@ -40,109 +84,93 @@ func (a *Answer) resolveLocal(has content) {
 			}
 			known = true
 			if s.obj != nil && (s.obj.Kind != ExternalName || a.view.opt.External != nil) {
-				a.addLocal(s, addr)
+				found.add(s, addr, a.view.opt.External)
 			}
 		}
 	}
 	if !known {
 		for _, addr := range a.view.local {
-			a.local = append(a.local, localRecord{addr: addr})
+			found.records = append(found.records, localRecord{addr: addr})
 		}
 	}
-	byName := func(l, o localRecord) int {
-		if l.id == nil || o.id == nil { // then both are: the addresses are of ns.dns
-			return 0
-		}
-		return cmp.Or(cmp.Compare(l.id.Namespace, o.id.Namespace), cmp.Compare(l.id.Name, o.id.Name), cmp.Compare(l.label, o.label))
+	slices.SortFunc(found.records, localRecord.compare)
+	found.records = slices.Compact(found.records)
+	addrs := make([]netip.Addr, len(found.records))
+	for i, l := range found.records {
+		addrs[i] = l.addr
 	}
-	slices.SortFunc(a.local, func(l, o localRecord) int {
-		if has == hasNS {
-			return cmp.Or(byName(l, o), l.addr.Compare(o.addr))
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	for _, addr := range slices.Compact(addrs) {
+		if addr.Is4() {
+			found.v4 = append(found.v4, addr.AsSlice()...)
+		} else {
+			found.v6 = append(found.v6, addr.AsSlice()...)
 		}
-		return cmp.Or(l.addr.Compare(o.addr), byName(l, o))
-	})
-	a.local = slices.Compact(a.local)
-	any := has == hasNS && (len(a.local) > 0 || a.view.opt.External != nil)
-	for _, l := range a.local {
-		any = any || a.qtype == typeOf(l.addr)
 	}
-	a.found(has, any)
+	return found
 }
 
-// addLocal adds the addresses of s, of which addr is an endpoint: of a headless
-// service those in the slices that have addr, as CoreDNS does, which bounds them
-// to what an API server lets a slice have.
-func (a *Answer) addLocal(s *service, addr netip.Addr) {
-	x := a.view.opt.External
+// add adds the addresses of s, of which addr is an endpoint: of a headless
+// service those in the slices that have addr, as CoreDNS does.
+func (n *nameServers) add(s *service, addr netip.Addr, x *ExternalOptions) {
 	if x != nil && !(x.Headless && s.obj.Kind == Headless) {
 		for addr := range s.obj.External.addrs {
-			a.local = append(a.local, localRecord{addr: addr})
+			n.records = append(n.records, localRecord{addr: addr})
 		}
 		return
 	}
 	if s.obj.Kind == ClusterIP {
 		for _, addr := range s.obj.ClusterIPs {
-			a.local = append(a.local, localRecord{id: s.id, addr: addr})
+			n.records = append(n.records, localRecord{id: s.id, addr: addr})
 		}
 		return
 	}
-	done := slices.Grow(a.picked.of[:0], len(s.slices))[:len(s.slices)]
-	clear(done)
-	a.picked.of = done
-	from, to := s.at(addr)
-	for i := from; i < to; i++ {
-		slice := s.addrRef(i).set / setsPerSlice
-		if done[slice] {
+	with := make([]bool, len(s.slices))
+	for i, to := s.at(addr); i < to; i++ {
+		with[s.addrRef(i).set/setsPerSlice] = true
+	}
+	for i := range s.n {
+		ref := s.addrRef(i)
+		if !with[ref.set/setsPerSlice] {
 			continue
 		}
-		done[slice] = true
-		for j := range uint32(setsPerSlice) {
-			at := slice*setsPerSlice + j
-			set, width, _ := s.set(at)
-			for index := range uint32(len(set.packed) / width) {
-				a.addLocalEndpoint(s, endpointRef{at, index})
-			}
+		addr, _ := netip.AddrFromSlice(s.addrAt(ref))
+		l := localRecord{addr: addr}
+		if x == nil {
+			l.label, l.id = string(s.appendName(nil, ref)), s.id
 		}
+		n.records = append(n.records, l)
 	}
 }
 
-func (a *Answer) addLocalEndpoint(s *service, ref endpointRef) {
-	addr, _ := netip.AddrFromSlice(s.addrAt(ref))
-	l := localRecord{addr: addr}
-	if a.view.opt.External == nil {
-		l.label, l.id = string(s.appendName(nil, ref)), s.id
-	}
-	a.local = append(a.local, l)
-}
+// externalServer is external zones' one name server.
+var externalServer [1]localRecord
 
 // walkNS walks the zone's name servers and their addresses.
 func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
 	r.Type = dnswire.TypeNS
-	names := a.local
+	names := a.servers.records
 	if a.view.opt.External != nil {
 		names = externalServer[:] // whether or not it has an address
 	}
 	for i, l := range names {
-		if i > 0 && names[i-1].id == l.id && names[i-1].label == l.label {
+		if i > 0 && names[i-1].compareName(l) == 0 {
 			continue
 		}
 		r.Target = a.localName(l)
-		if !yield(r) {
+		if a.fits(&r.Target) && !yield(r) {
 			return false
 		}
 	}
-	for _, l := range a.local {
+	for _, l := range a.servers.records {
 		packed := a.pack(l.addr)
 		*r = Record{Section: dnswire.Additional, Type: addrType(packed), TTL: r.TTL, Owner: a.localName(l), Packed: packed}
-		if !yield(r) {
+		if a.nameLen(&r.Owner) <= maxName && !yield(r) {
 			return false
 		}
 	}
 	return true
 }
-
-// externalServer is external zones' one name server.
-var externalServer [1]localRecord
 
 func (a *Answer) localName(l localRecord) dnswire.Name {
 	if l.id == nil {
@@ -153,15 +181,9 @@ func (a *Answer) localName(l localRecord) dnswire.Name {
 
 // walkLocal walks the addresses of the name server.
 func (a *Answer) walkLocal(r *Record, yield func(*Record) bool) bool {
-	r.Type = a.qtype
-	for i, l := range a.local {
-		if typeOf(l.addr) != a.qtype || i > 0 && a.local[i-1].addr == l.addr {
-			continue
-		}
-		r.Packed = a.pack(l.addr)
-		if !yield(r) {
-			return false
-		}
+	r.Type, r.Packed = a.qtype, a.servers.v4
+	if a.qtype == dnswire.TypeAAAA {
+		r.Packed = a.servers.v6
 	}
-	return true
+	return yield(r)
 }

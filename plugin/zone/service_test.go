@@ -212,9 +212,9 @@ func TestSizes(t *testing.T) {
 		{"owners", unsafe.Sizeof(owners{}), 32},
 		{"podSet", unsafe.Sizeof(podSet{}), 56},
 		{"serviceState", unsafe.Sizeof(serviceState{}), 48},
-		{"snapshot", unsafe.Sizeof(snapshot{}), 128},
+		{"snapshot", unsafe.Sizeof(snapshot{}), 136},
 		{"Record", unsafe.Sizeof(Record{}), 416},
-		{"Answer", unsafe.Sizeof(Answer{}), 1544},
+		{"Answer", unsafe.Sizeof(Answer{}), 1528},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s takes %d octets, not %d", tc.name, tc.got, tc.want)

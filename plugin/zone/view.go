@@ -62,6 +62,7 @@ type View struct {
 	primary []byte              // the first that is no reverse zone, or if external the first: where PTRs point
 	shown   map[string]struct{} // opt.Namespaces
 	local   []netip.Addr
+	servers atomic.Pointer[nameServers] // as last found
 
 	nameServer, hostmaster []byte // the labels of both below every origin
 	apex                   []byte // in external zones: the last of those, folded
@@ -120,7 +121,10 @@ func NewView(ix *Index, opt Options) (*View, error) {
 // SetLocalAddrs says at which addresses this server is reached. The services
 // with an endpoint among them are the zones' name servers; without any such,
 // ns.dns.<zone> has these addresses.
-func (v *View) SetLocalAddrs(addrs []netip.Addr) { v.local = addrs }
+func (v *View) SetLocalAddrs(addrs []netip.Addr) {
+	v.local = addrs
+	v.servers.Store(nil)
+}
 
 // Index returns the index that v shows.
 func (v *View) Index() *Index { return v.ix.Load() }

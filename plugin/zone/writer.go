@@ -73,6 +73,7 @@ func (w *Writer) Update(fn func(*Batch)) {
 	defer w.mu.Unlock()
 	w.edit++
 	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]map[string]*EndpointSlice{}}
+	b.next.edit = w.edit
 	fn(b)
 	b.publish()
 }
