@@ -13,12 +13,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
+
+	"github.com/clusterdns/clusterdns/test/controlplane/netns"
 )
 
 // container is a running clusterdns that sees what it would in its pod, and so
@@ -27,13 +27,10 @@ import (
 // and the API server is behind the address of the kubernetes service, and no
 // privilege but to bind port 53.
 type container struct {
-	netns
-	dns    string // where pods ask, in the namespace
-	asked  atomic.Int64
-	proc   *os.Process
-	log    string
-	exited chan struct{}
-	err    error // how it ended; read after exited
+	netns.Namespace
+	*netns.Process
+	dns   string // where pods ask, in the namespace
+	asked atomic.Int64
 }
 
 const (
@@ -65,7 +62,7 @@ var shipped = sync.OnceValues(func() (string, error) {
 // and its folder rootfs as /rootfs, and waits until the URL ready says OK.
 // account is a folder of a service account's files. The container ends with the
 // test, in order or the test fails.
-func newContainer(t *testing.T, n netns, files, account, ready string, env ...string) *container {
+func newContainer(t *testing.T, n netns.Namespace, files, account, ready string, env ...string) *container {
 	t.Helper()
 	bin, err := shipped()
 	if err != nil {
@@ -91,54 +88,31 @@ func newContainer(t *testing.T, n netns, files, account, ready string, env ...st
 		t.Fatal(err)
 	}
 
-	n.ip(t, "addr", "add", serviceHost+"/32", "dev", "lo")
-	n.forwardTo(t, net.JoinHostPort(serviceHost, "443"))
-	c := &container{netns: n, dns: "127.0.0.1:53", log: filepath.Join(root, "log"), exited: make(chan struct{})}
-	log, err := os.Create(c.log)
+	n.IP(t, "addr", "add", serviceHost+"/32", "dev", "lo")
+	n.Relay(t, net.JoinHostPort(serviceHost, "443"), net.JoinHostPort(cluster.HostPort()))
+	proc, err := n.Start(netns.Spec{
+		Root: root,
+		Args: []string{"/clusterdns", "-conf", "/etc/coredns/Corefile"},
+		Env:  append(env, "KUBERNETES_SERVICE_HOST="+serviceHost, "KUBERNETES_SERVICE_PORT=443"),
+		User: nonroot,
+		Log:  filepath.Join(root, "log"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	cmd := exec.Command("/clusterdns", "-conf", "/etc/coredns/Corefile")
-	cmd.Dir = "/"
-	cmd.Env = append(env, "KUBERNETES_SERVICE_HOST="+serviceHost, "KUBERNETES_SERVICE_PORT=443")
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Chroot:      root,
-		Credential:  &syscall.Credential{Uid: nonroot, Gid: nonroot},
-		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
-		Pdeathsig:   syscall.SIGKILL, // when the thread below ends
-	}
-	started := make(chan error)
-	go n.do(func() error {
-		err := mountProc(filepath.Join(root, "proc"))
-		if err == nil {
-			err = cmd.Start()
-		}
-		c.proc = cmd.Process
-		started <- err
-		if err == nil {
-			c.err = cmd.Wait()
-			close(c.exited)
-		}
-		return nil
-	})
-	if err := <-started; err != nil {
-		t.Fatalf("starting clusterdns: %v", err)
-	}
+	c := &container{Namespace: n, Process: proc, dns: "127.0.0.1:53"}
 	t.Cleanup(func() {
-		if err := c.stop(); err != nil {
-			t.Error(err)
+		if err := c.Stop(); err != nil {
+			t.Errorf("clusterdns: %v", err)
 		}
 		if t.Failed() {
-			text, _ := os.ReadFile(c.log)
-			t.Logf("%s", text[max(0, len(text)-4000):])
+			t.Log(c.LogTail())
 		}
 	})
 	wait(t, ready, func() error {
 		select {
-		case <-c.exited:
-			t.Fatalf("clusterdns has ended: %v", c.err)
+		case <-c.Exited:
+			t.Fatalf("clusterdns has ended: %v", c.Err())
 		default:
 		}
 		return c.get(ready, "OK")
@@ -146,20 +120,10 @@ func newContainer(t *testing.T, n netns, files, account, ready string, env ...st
 	return c
 }
 
-// mountProc mounts /proc at path, for this thread and the processes that it
-// starts only. The fast lane reads from there who holds its address.
-func mountProc(path string) error {
-	return errors.Join(
-		unix.Unshare(unix.CLONE_NEWNS),
-		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-		unix.Mount("proc", path, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""),
-	)
-}
-
 // laneWarning returns the line of the log that says that there is no fast lane
 // although the Corefile allows it, or "".
 func (c *container) laneWarning() (string, error) {
-	text, err := os.ReadFile(c.log)
+	text, err := os.ReadFile(c.Log)
 	for line := range strings.Lines(string(text)) {
 		if strings.Contains(line, "[WARNING] plugin/clusterdns: No fast lane") {
 			return line, err
@@ -173,52 +137,6 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// forwardTo has addr in the namespace lead to the API server.
-func (n netns) forwardTo(t *testing.T, addr string) {
-	t.Helper()
-	udp, tcp := n.listen(t, addr)
-	udp.Close()
-	t.Cleanup(func() { tcp.Close() })
-	host, port := cluster.HostPort()
-	go func() {
-		for {
-			from, err := tcp.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer from.Close()
-				to, err := net.Dial("tcp", net.JoinHostPort(host, port))
-				if err != nil {
-					return
-				}
-				defer to.Close()
-				go func() {
-					io.Copy(to, from)
-					to.(*net.TCPConn).CloseWrite()
-				}()
-				io.Copy(from, to)
-			}()
-		}
-	}()
-}
-
-// stop ends the container as Kubernetes does.
-func (c *container) stop() error {
-	if err := c.proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	select {
-	case <-c.exited:
-	case <-time.After(limit):
-		return errors.Join(errors.New("clusterdns has not ended after SIGTERM"), c.proc.Kill())
-	}
-	if c.err != nil {
-		return fmt.Errorf("clusterdns ended: %w", c.err)
-	}
-	return nil
-}
-
 // get requires status 200 and a body that has text.
 func (c *container) get(url, text string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -229,7 +147,7 @@ func (c *container) get(url, text string) error {
 	}
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext:       func(_ context.Context, network, addr string) (net.Conn, error) { return c.dial(network, "", addr) },
+		DialContext:       func(_ context.Context, network, addr string) (net.Conn, error) { return c.Dial(network, "", addr) },
 	}}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -245,7 +163,7 @@ func (c *container) get(url, text string) error {
 
 // exchange asks a question from an address of the namespace, "" for any.
 func (c *container) exchange(network, local string, q question) (*dns.Msg, error) {
-	conn, err := c.dial(network, local, c.dns)
+	conn, err := c.Dial(network, local, c.dns)
 	if err != nil {
 		return nil, err
 	}
@@ -291,11 +209,11 @@ type resolvers struct {
 
 // newResolvers starts resolvers on port 53 of the addresses in zones, in a
 // namespace of theirs that is all the outside world that n has.
-func newResolvers(t *testing.T, n netns, zones map[string]string) *resolvers {
+func newResolvers(t *testing.T, n netns.Namespace, zones map[string]string) *resolvers {
 	t.Helper()
-	outside := newNetns(t)
-	n.connect(t, outside, "outside", []string{"169.254.1.2/30"}, []string{"169.254.1.1/30"})
-	n.ip(t, "route", "add", "default", "via", "169.254.1.1")
+	outside := netns.New(t)
+	n.Connect(t, outside, "outside", []string{"169.254.1.2/30"}, []string{"169.254.1.1/30"})
+	n.IP(t, "route", "add", "default", "via", "169.254.1.1")
 	r := &resolvers{records: map[string][]dns.RR{}}
 	for addr, text := range zones {
 		parser := dns.NewZoneParser(strings.NewReader(text), ".", "")
@@ -305,8 +223,8 @@ func newResolvers(t *testing.T, n netns, zones map[string]string) *resolvers {
 		if err := parser.Err(); err != nil {
 			t.Fatal(err)
 		}
-		outside.ip(t, "addr", "add", addr+"/32", "dev", "lo")
-		udp, tcp := outside.listen(t, net.JoinHostPort(addr, "53"))
+		outside.IP(t, "addr", "add", addr+"/32", "dev", "lo")
+		udp, tcp := outside.Listen(t, net.JoinHostPort(addr, "53"))
 		for _, s := range []*dns.Server{{PacketConn: udp, Handler: r}, {Listener: tcp, Handler: r}} {
 			up := make(chan struct{})
 			s.NotifyStartedFunc = func() { close(up) }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clusterdns/clusterdns/test/controlplane/netns"
 )
 
 // resolveEnv names what this program looks up, instead of running tests, with
@@ -107,13 +109,13 @@ func libraries(t *testing.T) map[string]func(what string) (args, env []string) {
 
 // pod is a network namespace and the /etc that its processes see.
 type pod struct {
-	netns
+	netns.Namespace
 	etc string
 }
 
 // newPod makes a pod as a kubelet would, for a namespace of the cluster and
 // with the default dnsPolicy ClusterFirst.
-func newPod(t *testing.T, n netns, namespace, nameserver string) pod {
+func newPod(t *testing.T, n netns.Namespace, namespace, nameserver string) pod {
 	t.Helper()
 	p := pod{n, t.TempDir()}
 	for name, text := range map[string]string{
@@ -141,7 +143,7 @@ exec "$@"`
 	cmd.Env = append(os.Environ(), env...)
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
-	err := p.do(cmd.Run)
+	err := p.Do(cmd.Run)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == notFound {
 		return "not found", nil
@@ -175,12 +177,12 @@ func TestResolvers(t *testing.T) {
 	s.createSlice("db", 5432, endpoint("10.244.8.1", "db-0"), endpoint("10.244.8.2", ""), endpoint("10.244.8.3", ""))
 	s.create(external("ext", "outside.example"))
 
-	node, inside := newNetns(t), newNetns(t)
-	node.connect(t, inside, "pod", []string{"10.244.0.1/24", "fd00:10:244::1/64"}, []string{"10.244.0.2/24", "fd00:10:244::2/64"})
+	node, inside := netns.New(t), netns.New(t)
+	node.Connect(t, inside, "pod", []string{"10.244.0.1/24", "fd00:10:244::1/64"}, []string{"10.244.0.2/24", "fd00:10:244::2/64"})
 	nameservers := map[string]string{"10.96.0.10": "10.244.0.1", "fd00:10:96::a": "fd00:10:244::1"}
 	for addr, via := range nameservers {
-		node.ip(t, "addr", "add", addr, "dev", "lo")
-		inside.ip(t, "route", "add", addr, "via", via)
+		node.IP(t, "addr", "add", addr, "dev", "lo")
+		inside.IP(t, "route", "add", addr, "via", via)
 	}
 	newResolvers(t, node, map[string]string{resolver: outsideZone})
 	newContainer(t, node, filepath.Join(examples, "kubeadm"), rights, "http://127.0.0.1:8181/ready")

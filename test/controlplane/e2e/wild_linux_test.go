@@ -9,6 +9,8 @@ import (
 
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clusterdns/clusterdns/test/controlplane/netns"
 )
 
 const examples = "../../../corefile-examples"
@@ -58,7 +60,7 @@ var wilds = map[string]wild{
 			c.is(t, "", a("k3d-demo-server-0."), "A 172.18.0.3")
 			c.is(t, "", ptr("172.18.0.3"), "PTR k3d-demo-server-0.")
 			c.is(t, "", a("host.k3d.internal."), "A 192.168.65.254")
-			if text, err := os.ReadFile(c.log); err != nil || !strings.Contains(string(text), `"A IN host.k3d.internal. `) {
+			if text, err := os.ReadFile(c.Log); err != nil || !strings.Contains(string(text), `"A IN host.k3d.internal. `) {
 				t.Errorf("custom/log.override: the log has no query, %v", err)
 			}
 		}},
@@ -181,12 +183,12 @@ func TestWild(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := newNetns(t)
-			n.ip(t, "addr", "add", pod+"/32", "dev", "lo")
+			n := netns.New(t)
+			n.IP(t, "addr", "add", pod+"/32", "dev", "lo")
 			at, env := "127.0.0.1", []string(nil)
 			if w.pod != "" {
 				at, env = podIP, []string{"POD_IP=" + podIP}
-				n.ip(t, "addr", "add", podIP+"/32", "dev", "lo")
+				n.IP(t, "addr", "add", podIP+"/32", "dev", "lo")
 			}
 			zones := w.resolvers
 			if zones == nil {

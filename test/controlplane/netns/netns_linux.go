@@ -1,4 +1,7 @@
-package e2e
+// Package netns makes network namespaces for tests, and runs processes in them as
+// pods are run. It needs Linux, ip(8), and CAP_SYS_ADMIN, which root has unless a
+// container runtime took it.
+package netns
 
 import (
 	"errors"
@@ -12,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netns is a network namespace: loopback, and what a test puts into it. It ends
+// Namespace is a network namespace: loopback, and what a test puts into it. It ends
 // with the test and with the processes and sockets in it.
-type netns struct{ f *os.File }
+type Namespace struct{ f *os.File }
 
-// newNetns makes a namespace. The test is skipped where that is not permitted:
+// New makes a namespace. The test is skipped where that is not permitted:
 // it takes CAP_SYS_ADMIN, which root has unless a container runtime took it.
-func newNetns(t *testing.T) netns {
+func New(t *testing.T) Namespace {
 	t.Helper()
 	var f *os.File
-	err := onThread(func() (err error) {
+	err := OnThread(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return err
 		}
@@ -35,14 +38,14 @@ func newNetns(t *testing.T) netns {
 		t.Fatalf("making a network namespace: %v", err)
 	}
 	t.Cleanup(func() { f.Close() })
-	n := netns{f}
-	n.ip(t, "link", "set", "lo", "up")
+	n := Namespace{f}
+	n.IP(t, "link", "set", "lo", "up")
 	return n
 }
 
-// onThread runs f on a thread of its own, which ends with it: whatever f did to
+// OnThread runs f on a thread of its own, which ends with it: whatever f did to
 // its thread concerns no other goroutine.
-func onThread(f func() error) error {
+func OnThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the runtime ends the thread
@@ -51,10 +54,10 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// do runs f in the namespace. Sockets that f makes stay there, and can be used
+// Do runs f in the namespace. Sockets that f makes stay there, and can be used
 // from everywhere; processes that it starts run there.
-func (n netns) do(f func() error) error {
-	return onThread(func() error {
+func (n Namespace) Do(f func() error) error {
+	return OnThread(func() error {
 		if err := unix.Setns(int(n.f.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("entering a network namespace: %w", err)
 		}
@@ -62,13 +65,13 @@ func (n netns) do(f func() error) error {
 	})
 }
 
-// path names the namespace to other processes, as long as this one lives.
-func (n netns) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.f.Fd()) }
+// Path names the namespace to other processes, as long as this one lives.
+func (n Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.f.Fd()) }
 
-// ip runs ip(8) in the namespace.
-func (n netns) ip(t *testing.T, args ...string) {
+// IP runs ip(8) in the namespace.
+func (n Namespace) IP(t *testing.T, args ...string) {
 	t.Helper()
-	err := n.do(func() error {
+	err := n.Do(func() error {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %v: %w: %s", args, err, out)
 		}
@@ -82,21 +85,21 @@ func (n netns) ip(t *testing.T, args ...string) {
 	}
 }
 
-// connect joins two namespaces by a link called name, on which they have these
+// Connect joins two namespaces by a link called name, on which they have these
 // addresses, with a prefix length.
-func (n netns) connect(t *testing.T, to netns, name string, addrs, toAddrs []string) {
+func (n Namespace) Connect(t *testing.T, to Namespace, name string, addrs, toAddrs []string) {
 	t.Helper()
-	n.ip(t, "link", "add", name, "type", "veth", "peer", "name", name, "netns", to.path())
-	for ns, addrs := range map[netns][]string{n: addrs, to: toAddrs} {
+	n.IP(t, "link", "add", name, "type", "veth", "peer", "name", name, "netns", to.Path())
+	for ns, addrs := range map[Namespace][]string{n: addrs, to: toAddrs} {
 		for _, addr := range addrs {
-			ns.ip(t, "addr", "add", addr, "dev", name, "nodad")
+			ns.IP(t, "addr", "add", addr, "dev", name, "nodad")
 		}
-		ns.ip(t, "link", "set", name, "up")
+		ns.IP(t, "link", "set", name, "up")
 	}
 }
 
-// dial connects from the namespace, from the address local if there is one.
-func (n netns) dial(network, local, addr string) (conn net.Conn, err error) {
+// Dial connects from the namespace, from the address local if there is one.
+func (n Namespace) Dial(network, local, addr string) (conn net.Conn, err error) {
 	var d net.Dialer
 	switch {
 	case local == "":
@@ -105,17 +108,17 @@ func (n netns) dial(network, local, addr string) (conn net.Conn, err error) {
 	default:
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(local)}
 	}
-	err = n.do(func() (err error) {
+	err = n.Do(func() (err error) {
 		conn, err = d.Dial(network, addr)
 		return err
 	})
 	return conn, err
 }
 
-// listen listens in the namespace on one port, UDP and TCP.
-func (n netns) listen(t *testing.T, addr string) (udp net.PacketConn, tcp net.Listener) {
+// Listen listens in the namespace on one port, UDP and TCP.
+func (n Namespace) Listen(t *testing.T, addr string) (udp net.PacketConn, tcp net.Listener) {
 	t.Helper()
-	err := n.do(func() (err error) {
+	err := n.Do(func() (err error) {
 		if udp, err = net.ListenPacket("udp", addr); err == nil {
 			tcp, err = net.Listen("tcp", addr)
 		}

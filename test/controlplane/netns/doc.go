@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package netns is for Linux only.
+package netns
