@@ -93,20 +93,25 @@ func nothing() {}
 // the process begins to end.
 func (inst *instance) leave() error {
 	k := inst.k
-	leaves := false
+	leaves := make(chan bool, 1)
 	k.await(arrivalTimeout, func() {
-		leaves = inst.leaving && !inst.gone // otherwise the servers are still up: lameduck may come first
-		inst.gone = inst.gone || leaves
+		leaves <- inst.leaving && !inst.gone // otherwise the servers are still up: lameduck may come first
+		inst.gone = inst.gone || inst.leaving
 	}, func() bool {
 		successor := k.running[len(k.running)-1:]
 		for addr, at := range k.at {
-			if leaves && at.instance == inst && at.have.phase == open && len(successor) > 0 && successor[0] != inst && successor[0].servers[addr] {
+			if inst.gone && at.instance == inst && at.have.phase == open && len(successor) > 0 && successor[0] != inst && successor[0].servers[addr] {
 				return false
 			}
 		}
 		return true
 	})
-	if !leaves {
+	select {
+	case is := <-leaves:
+		if !is {
+			return nil
+		}
+	default: // the keeper hangs
 		return nil
 	}
 	programs := inst.drop()
@@ -129,12 +134,14 @@ func (inst *instance) end() error {
 
 // drop gives up every address of inst, waits for lanes that close for it, and
 // returns its programs.
-func (inst *instance) drop() (programs []*fastlane.Program) {
+func (inst *instance) drop() []*fastlane.Program {
 	k := inst.k
-	var given []*address
+	programs := make(chan []*fastlane.Program, 1)
+	var given []*address // of the keeper's goroutine
 	k.await(laneTimeout, func() {
 		inst.gone = true
-		programs, inst.programs = inst.programs, nil
+		programs <- inst.programs
+		inst.programs = nil
 		for _, at := range k.at {
 			if at.instance == inst {
 				at.instance, at.plan, at.moved = nil, planned{}, false
@@ -149,7 +156,12 @@ func (inst *instance) drop() (programs []*fastlane.Program) {
 		}
 		k.running = running
 	}, func() bool { return allShut(given) })
-	return programs
+	select {
+	case list := <-programs:
+		return list
+	default: // the keeper hangs
+		return nil
+	}
 }
 
 // allShut reports whether no lane at the addresses is still closing.
@@ -176,7 +188,7 @@ func (inst *instance) settle() {
 		}
 		return true
 	})
-	var mine []*address
+	var mine []*address // of the keeper's goroutine
 	k.await(laneTimeout, func() {
 		if inst.gone || inst.sockets != nil {
 			return
