@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,10 +15,14 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
 )
 
-// As cmd/clusterdns has it, and behind everything else a plugin "faulty", which
-// fails at the moment that its argument names.
+// As cmd/clusterdns has it, and besides a plugin that fails at the moment that
+// its argument names: "faulty" behind everything else, and early before ours,
+// under the name of one that does nothing to the lane and is not linked here.
+const early = "geoip"
+
 func init() {
 	at := slices.Index(dnsserver.Directives, "kubernetes")
 	order := slices.Insert(slices.Clone(dnsserver.Directives), at, directive)
@@ -25,27 +30,52 @@ func init() {
 		panic(err)
 	}
 	plugin.Register("kubernetes", Setup)
-	plugin.Register("faulty", func(c *caddy.Controller) error {
-		fault := func() error { return errors.New("faulty, as told") }
-		c.Next()
-		switch when := c.RemainingArgs()[0]; when {
-		case "never":
-		case "setup":
-			return fault()
-		case "startup":
-			c.OnStartup(fault)
-		case "restart":
-			c.OnRestart(fault)
-		case "shutdown":
-			c.OnShutdown(fault)
-		case "look":
-			c.OnShutdown(func() error { lookedAt = handlers(); return nil })
-		default:
-			return fmt.Errorf("no such moment: %s", when)
+	plugin.Register("faulty", setupFault)
+	plugin.Register(early, setupFault)
+}
+
+// atStartup is what the plugin early calls, as a hook, when it starts.
+var atStartup func()
+
+// writes counts replies that went past the plugin early as a writer.
+var writes atomic.Int64
+
+type countingWriter struct{ dns.Writer }
+
+func (w countingWriter) Write(p []byte) (int, error) {
+	writes.Add(1)
+	return w.Writer.Write(p)
+}
+
+func setupFault(c *caddy.Controller) error {
+	fault := func() error { return errors.New("faulty, as told") }
+	c.Next()
+	name := c.Val()
+	switch when := c.RemainingArgs()[0]; when {
+	case "never":
+	case "hook":
+		c.OnStartup(func() error { atStartup(); return nil })
+	case "writer":
+		dnsserver.GetConfig(c).UDPDecorateWriterFunc = func(*dnsserver.Server) dns.DecorateWriter {
+			return func(w dns.Writer) dns.Writer { return countingWriter{w} }
 		}
+	case "setup":
+		return fault()
+	case "startup":
+		c.OnStartup(fault)
+	case "restart":
+		c.OnRestart(fault)
+	case "shutdown":
+		c.OnShutdown(fault)
+	case "look":
+		c.OnShutdown(func() error { lookedAt = handlers(); return nil })
+	default:
+		return fmt.Errorf("no such moment: %s", when)
+	}
+	if name == "faulty" {
 		dnsserver.GetConfig(c).AddPlugin(func(plugin.Handler) plugin.Handler { return went })
-		return nil
-	})
+	}
+	return nil
 }
 
 // lookedAt is who held feeds when an instance with "faulty look" shut down.

@@ -23,6 +23,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/hosts"
 	"github.com/coredns/coredns/plugin/metrics"
+	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/miekg/dns"
 )
 
@@ -372,6 +373,7 @@ func FuzzLaneIsTheChain(f *testing.F) {
 // TestLaneDeclines holds what the lane leaves to the chain, and how it is
 // counted.
 func TestLaneDeclines(t *testing.T) {
+	edns.SetSupportedOption(dns.EDNS0DHU) // as the plugin rewrite does for "edns0 local set 6 x"
 	h := variedHandler(t)
 	unready := stanza{}.handler(t, zone.NewWriter())
 	through := stanza{zones: []string{"through.local."}, fallthroughTo: []string{"elsewhere.", "svc.Through.local"}}.handler(t, varied(t).Writer)
@@ -403,6 +405,10 @@ func TestLaneDeclines(t *testing.T) {
 		{"nsid", query(func(m *dns.Msg) {
 			m.SetEdns0(1232, false)
 			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+		})},
+		{"edns_option", query(func(m *dns.Msg) {
+			m.SetEdns0(1232, false)
+			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_DHU{Code: dns.EDNS0DHU, AlgCode: []uint8{1}}}
 		})},
 		{"server_block", name("web.STUB.cluster.local.")},
 		{"server_block", name("stub.cluster.local.")},
