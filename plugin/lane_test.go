@@ -291,7 +291,7 @@ func TestLaneAfterAFaultyShutdown(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			port := freePort(t)
 			second := strings.Replace(laneCorefile(t, port, "multisocket 2"), "clusterdns cluster.local", "clusterdns second.local", 1)
-			life := newLife(t, laneCorefile(t, port, fault))
+			life := newLife(t, strings.Replace(laneCorefile(t, port, fault), "manifests", "fastlane off\nmanifests", 1))
 			old := life.Instance
 			life.failToReload(second)
 			for _, i := range caddy.Instances() {

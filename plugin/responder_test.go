@@ -236,7 +236,7 @@ var (
 			"template IN AAAA local {\nmatch ^web\nrcode NXDOMAIN\nfallthrough\n}\n" +
 			"template IN MX shop.svc.cluster.local 10.in-addr.arpa {\nrcode NXDOMAIN\n}",
 		"hosts /dev/null . {\n192.0.2.9 web.shop.svc.cluster.local *.team.svc.cluster.local\n10.96.0.10 other\n" +
-			"fd00::9 six.cluster.local\nfallthrough cluster.local in-addr.arpa ip6.arpa\n}",
+			"fd00::9 foo.cluster.local\nfallthrough cluster.local in-addr.arpa ip6.arpa\n}",
 	}
 	silent = responder.Route{Templates: []responder.Template{
 		{Type: dns.TypeAAAA, Zones: []string{"cluster.local."}, Empty: true},
