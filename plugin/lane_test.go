@@ -169,7 +169,7 @@ func TestLaneAsksHosts(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the fast lane is for Linux")
 	}
-	port := freePort(t)
+	port := freeport.Of(t)
 	file := filepath.Join(t.TempDir(), "hosts")
 	write(t, file, "192.0.2.1 node-1\n")
 	newLife(t, laneCorefile(t, port, "hosts "+file+" {\nreload 10ms\nfallthrough\n}"))
@@ -221,7 +221,7 @@ func TestLaneReadsTheCorefileOnce(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the fast lane is for Linux")
 	}
-	port := freePort(t)
+	port := freeport.Of(t)
 	imported := filepath.Join(t.TempDir(), "imported")
 	write(t, imported, "template ANY ANY shop.svc.cluster.local {\nrcode REFUSED\n}\n")
 	atStartup = func() { write(t, imported, "") }
@@ -245,7 +245,7 @@ func TestLaneWithWriter(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the fast lane is for Linux")
 	}
-	port := freePort(t)
+	port := freeport.Of(t)
 	block := func(more string) string { return "example.org:" + port + " {\nwhoami\n" + more + "\n}\n" }
 	var life *life
 	for _, row := range []struct {
@@ -256,7 +256,7 @@ func TestLaneWithWriter(t *testing.T) {
 		{"before ours", block(early+" writer") + laneCorefile(t, port, ""), true},
 		{"behind ours", laneCorefile(t, port, "") + block(early+" writer"), true},
 		{"in both", block("shed") + laneCorefile(t, port, early+" writer"), true},
-		{"at another port", laneCorefile(t, port, "") + strings.Replace(block(early+" writer"), port, freePort(t), 1), false},
+		{"at another port", laneCorefile(t, port, "") + strings.Replace(block(early+" writer"), port, freeport.Of(t), 1), false},
 		{"shed", laneCorefile(t, port, "shed"), false},
 		{"shed in another block", block("shed") + laneCorefile(t, port, ""), false},
 		{"nowhere", laneCorefile(t, port, ""), false},
@@ -289,7 +289,7 @@ func TestLaneAfterAFaultyShutdown(t *testing.T) {
 	}
 	for _, fault := range []string{early + " shutdown", "faulty shutdown"} {
 		t.Run(fault, func(t *testing.T) {
-			port := freePort(t)
+			port := freeport.Of(t)
 			second := strings.Replace(laneCorefile(t, port, "multisocket 2"), "clusterdns cluster.local", "clusterdns second.local", 1)
 			life := newLife(t, strings.Replace(laneCorefile(t, port, fault), "manifests", "fastlane off\nmanifests", 1))
 			old := life.Instance
