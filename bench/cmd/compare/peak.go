@@ -16,6 +16,9 @@ import (
 	"github.com/clusterdns/clusterdns/bench/world"
 )
 
+// afterwards is how long after a peak its memory may still be there.
+const afterwards = 10 * time.Second
+
 // peak measures what clusterdns keeps of memory when a cluster has had very many
 // names, and then has none.
 func (r *runner) peak(ctx context.Context) error {
@@ -77,21 +80,21 @@ func (r *runner) peakOnce(ctx context.Context, s *site, manifest string, round i
 	if err := r.answers(ctx, p, ready); err != nil {
 		return err
 	}
-	measure := func(what string) error {
-		if err := sleep(ctx, r.plan.settle); err != nil {
+	measure := func(what string, after time.Duration) error {
+		if err := sleep(ctx, after); err != nil {
 			return err
 		}
 		u, err := peer.UsageOf(p.PID)
 		r.add(results.Sample{What: what, World: s.Name, Peer: results.Ours, Round: round, Value: mb(u.RSS), Unit: "MB"})
 		return err
 	}
-	if err := measure("rss_before_peak"); err != nil {
+	if err := measure("rss_before_peak", r.plan.settle); err != nil {
 		return err
 	}
 	if err := happens(p); err != nil {
 		return err
 	}
-	return measure("rss_after_peak")
+	return measure("rss_after_peak", afterwards)
 }
 
 // answers waits until a peer answers a question rightly.

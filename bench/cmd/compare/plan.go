@@ -82,7 +82,7 @@ var peakSpec = services(62500, "62500")
 var (
 	mainMixes  = []string{"clusterip", "nxdomain", "headless15"}
 	otherMixes = []string{"srv", "ptr", "externalname", "podname", "nodata", "walk", "mixed"}
-	transports = []asked{{"clusterip", "udp6"}, {"clusterip", "tcp"}, {"clusterip", "tcp1"}, {"mixed", "tcp"}}
+	transports = []asked{{"clusterip", "udp6"}, {"clusterip", "tcp"}, {"clusterip", "tcp1"}}
 	pacedRates = []int{1000, 4000, 16000}
 )
 
@@ -90,7 +90,7 @@ var plans = map[string]plan{
 	"full": {
 		peers: everybody, budget: 33 * time.Minute,
 		world: services(10000, "10000"), debian: true,
-		rounds: 5, seconds: time.Second, rates: pacedRates, paced: 1500 * time.Millisecond, idle: 2 * time.Second,
+		rounds: 5, seconds: 800 * time.Millisecond, rates: pacedRates, paced: 1500 * time.Millisecond, idle: 2 * time.Second,
 		main: mainMixes, rest: otherMixes, more: transports,
 		settle: 2 * time.Second, changes: 100, churn: 2 * time.Second,
 	},
@@ -160,7 +160,7 @@ func (p plan) programmingTakes() time.Duration {
 func (p plan) growthTakes() time.Duration {
 	one := times(len(growthMix), p.seconds+measureTakes)
 	large := times(p.rounds*(len(p.peers)-3), 9*time.Second+one)
-	return 2*siteTakes + times(p.rounds*(len(p.peers)-1), startTakes+one) + large
+	return 2*siteTakes + times(p.rounds*(len(p.peers)-2), startTakes+one) + large
 }
 
 func (p plan) bigTakes() time.Duration {
@@ -172,5 +172,5 @@ func (p plan) idleTakes() time.Duration {
 }
 
 func (p plan) peakTakes() time.Duration {
-	return 5*time.Second + times(p.rounds, 2*p.settle+14*time.Second)
+	return 5*time.Second + times(p.rounds, p.settle+afterwards+9*time.Second)
 }

@@ -26,7 +26,7 @@ func (r *runner) growth(ctx context.Context) error {
 		return rows
 	}
 	return errors.Join(
-		r.rates(ctx, growthFrom, false, without(r.plan.peers, results.CoreDNSCache), rows),
+		r.rates(ctx, growthFrom, false, without(r.plan.peers, results.CoreDNSCache, results.Chain), rows),
 		r.rates(ctx, growthTo, true, without(r.plan.peers, results.CoreDNS, results.CoreDNSCache, results.Chain), rows))
 }
 
