@@ -39,67 +39,42 @@ func (r *runner) peak(ctx context.Context) error {
 		}
 		return errors.Join(os.Link(file, next), os.Rename(next, shown))
 	}
-	there := s.Questions("clusterip")[0]
+	there := s.ready[0]
 	gone := question.New(there.Name, there.Type, dns.RcodeNameError)
+	s.manifest, s.ready = shown, []question.Question{gone}
 	for round := range r.plan.rounds {
 		if err := errors.Join(r.late(), show(empty)); err != nil {
 			return err
 		}
-		err := r.peakOnce(ctx, s, shown, round, gone, func(p *peer.Peer) error {
+		err := r.with(ctx, s, results.Ours, placed{}, func(p *peer.Peer, _ time.Duration) error {
+			measure := func(what string, after time.Duration) error {
+				if err := sleep(ctx, after); err != nil {
+					return err
+				}
+				u, err := peer.UsageOf(p.PID)
+				r.add(results.Sample{What: what, World: s.Name, Peer: results.Ours, Round: round, Value: mb(u.RSS), Unit: "MB"})
+				return err
+			}
+			if err := measure("rss_before_peak", r.plan.settle); err != nil {
+				return err
+			}
 			if err := show(full); err != nil {
 				return err
 			}
-			if err := r.answers(ctx, p, there); err != nil {
+			if _, err := r.await(ctx, p, there); err != nil {
 				return err
 			}
 			if err := show(empty); err != nil {
 				return err
 			}
-			return r.answers(ctx, p, gone)
+			if _, err := r.await(ctx, p, gone); err != nil {
+				return err
+			}
+			return measure("rss_after_peak", afterwards)
 		})
 		if err := errors.Join(err, r.save()); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}
 	return nil
-}
-
-// peakOnce starts clusterdns with a manifest, and measures its memory before and
-// after something happens.
-func (r *runner) peakOnce(ctx context.Context, s *site, manifest string, round int, ready question.Question, happens func(*peer.Peer) error) (err error) {
-	c, err := r.config(s, results.Ours, placed{})
-	if err != nil {
-		return err
-	}
-	c.Manifest = manifest
-	p, err := peer.Start(c)
-	if err != nil {
-		return err
-	}
-	defer stop(&err, p)
-	if err := r.answers(ctx, p, ready); err != nil {
-		return err
-	}
-	measure := func(what string, after time.Duration) error {
-		if err := sleep(ctx, after); err != nil {
-			return err
-		}
-		u, err := peer.UsageOf(p.PID)
-		r.add(results.Sample{What: what, World: s.Name, Peer: results.Ours, Round: round, Value: mb(u.RSS), Unit: "MB"})
-		return err
-	}
-	if err := measure("rss_before_peak", r.plan.settle); err != nil {
-		return err
-	}
-	if err := happens(p); err != nil {
-		return err
-	}
-	return measure("rss_after_peak", afterwards)
-}
-
-// answers waits until a peer answers a question rightly.
-func (r *runner) answers(ctx context.Context, p *peer.Peer, q question.Question) error {
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
-	defer cancel()
-	return p.Wait(ctx, 20*time.Millisecond, "the answer for "+q.Name, func() error { return peer.Ask(p.Addr, q, patience) })
 }

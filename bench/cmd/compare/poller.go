@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -16,8 +15,8 @@ const pause = 50 * time.Microsecond
 
 // poller asks for the address of one name, again and again.
 type poller struct {
-	conn  net.Conn
-	query []byte
+	conn  *dns.Conn
+	query *dns.Msg
 	ended sync.WaitGroup
 
 	mu   sync.Mutex
@@ -27,17 +26,11 @@ type poller struct {
 }
 
 func newPoller(addr, name string) (*poller, error) {
-	m := new(dns.Msg)
-	m.SetQuestion(name, dns.TypeA)
-	query, err := m.Pack()
-	if err != nil {
-		return nil, fmt.Errorf("packing the question for %s: %w", name, err)
-	}
-	conn, err := net.Dial("udp", addr)
+	conn, err := dns.Dial("udp", addr)
 	if err != nil {
 		return nil, err
 	}
-	p := &poller{conn: conn, query: query}
+	p := &poller{conn: conn, query: new(dns.Msg).SetQuestion(name, dns.TypeA)}
 	p.ended.Go(p.run)
 	return p, nil
 }
@@ -59,22 +52,17 @@ func (p *poller) stop() {
 }
 
 func (p *poller) run() {
-	buf := make([]byte, 1500)
-	reply := new(dns.Msg)
+	client := dns.Client{Timeout: 100 * time.Millisecond}
 	for {
-		p.conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
-		_, err := p.conn.Write(p.query)
-		n := 0
-		if err == nil {
-			n, err = p.conn.Read(buf) // the question is always the same: a late reply is as good
-		}
+		// The question is always the same: a late reply is as good.
+		reply, _, err := client.ExchangeWithConn(p.query, p.conn)
 		at := time.Now()
 		p.mu.Lock()
 		if p.done {
 			p.mu.Unlock()
 			return
 		}
-		if err == nil && p.seen != nil && reply.Unpack(buf[:n]) == nil && has(reply, p.want) {
+		if err == nil && p.seen != nil && has(reply, p.want) {
 			p.seen <- at
 			p.seen = nil
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/clusterdns/clusterdns/bench/cluster"
 	"github.com/clusterdns/clusterdns/bench/peer"
+	"github.com/clusterdns/clusterdns/bench/question"
 	"github.com/clusterdns/clusterdns/bench/results"
 	"github.com/clusterdns/clusterdns/bench/world"
 )
@@ -22,6 +23,7 @@ type site struct {
 	zones    []string
 	manifest string               // if there is no API server
 	cluster  *cluster.Cluster     // nil without one
+	ready    []question.Question  // that a peer answers once it knows services and endpoints
 	written  map[string][2]string // question files by mix
 }
 
@@ -34,6 +36,10 @@ func (r *runner) site(ctx context.Context, spec world.Spec, manifest bool) (*sit
 	var err error
 	if s.zones, err = s.WriteZones(s.dir); err != nil {
 		return nil, err
+	}
+	s.ready = []question.Question{kubernetesService}
+	if spec.Services > 0 {
+		s.ready = []question.Question{s.Questions("clusterip")[0], s.Questions("podname")[0]}
 	}
 	if manifest {
 		s.manifest = filepath.Join(s.dir, "objects.json")
@@ -110,29 +116,26 @@ func (r *runner) with(ctx context.Context, s *site, name string, at placed, use 
 		return err
 	}
 	defer stop(&err, p)
-	took, err := r.await(ctx, s, p)
+	took, err := r.await(ctx, p, s.ready...)
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", name, err)
 	}
 	return use(p, took)
 }
 
-// await waits until a peer knows services and endpoints.
-func (r *runner) await(ctx context.Context, s *site, p *peer.Peer) (first time.Duration, err error) {
+// await waits until a peer answers questions, and returns how long after its
+// start it answered all.
+func (r *runner) await(ctx context.Context, p *peer.Peer, questions ...question.Question) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	mixes := []string{"clusterip", "podname"}
-	if s.Spec.Services == 0 {
-		return p.Await(ctx, kubernetesService)
-	}
-	for _, mix := range mixes {
-		took, err := p.Await(ctx, s.Questions(mix)[0])
+	for _, q := range questions {
+		one, err := p.Await(ctx, q)
 		if err != nil {
 			return 0, err
 		}
-		first = max(first, took)
+		took = max(took, one)
 	}
-	return first, nil
+	return took, nil
 }
 
 // each starts peers in turn, in an order that moves on with the round, and
