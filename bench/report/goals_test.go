@@ -88,7 +88,9 @@ func TestVerdicts(t *testing.T) {
 	add("rss_peak_reload", "3", "", 100, 110, 112, 115, 120)
 	add("rss_peak_reload", "4", "", 1)
 	add("rss_steady", "5", "", 100)
-	add("rss_peak_reload", "5", "", 1)
+	add("rss_peak_reload", "5", "", 1, 1, 1, 1, 1)
+	add("rss_steady", "6", "", 100, 101, 102, 103, 104)
+	add("rss_peak_reload", "6", "", 1)
 	add("rss_idle", "0", "", 44, 44, 44, 46, 46)
 	add("reload_missing", "1", "", 0, 0, 1)
 	add("cpu_per_query", "100", results.Saturated, 10, 10.1, 10.2, 10.3, 10.4)
@@ -96,7 +98,7 @@ func TestVerdicts(t *testing.T) {
 	tab := newTable(&results.Results{Samples: samples})
 	for s, want := range map[subject]verdict{
 		{what: "rss_peak_reload", world: "1"}: met, {what: "rss_peak_reload", world: "2"}: notMet, {what: "rss_peak_reload", world: "3"}: noDifference,
-		{what: "rss_peak_reload", world: "4"}: notMeasured, {what: "rss_peak_reload", world: "5"}: tooFew, {what: "rss_idle", world: "0"}: noDifference,
+		{what: "rss_peak_reload", world: "4"}: notMeasured, {what: "rss_peak_reload", world: "5"}: tooFew, {what: "rss_peak_reload", world: "6"}: tooFew, {what: "rss_idle", world: "0"}: noDifference,
 		{what: "reload_missing", world: "1"}: notMet, {what: "cost_growth", mix: "clusterip", world: "100 → 1000", proto: "udp"}: notMet,
 	} {
 		w := tab.find(s)
@@ -104,7 +106,7 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%+v: %q, want %s", s, got, want)
 		}
 	}
-	want := "| peak RSS, Corefile reload after a fresh start | ≤ 1.1 × steady | met in 1, no difference in 1, **not met** in 1, too few rounds in 1, not measured in 1 of 5 rows |\n"
+	want := "| peak RSS, Corefile reload after a fresh start | ≤ 1.1 × steady | met in 1, no difference in 1, **not met** in 1, too few rounds in 2, not measured in 1 of 6 rows |\n"
 	if !strings.Contains(tab.summary(), want) {
 		t.Errorf("no line %s in\n%s", want, tab.summary())
 	}
