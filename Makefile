@@ -110,6 +110,13 @@ deploy-check: build bin/gotest bin/stock $(KUBETEST) ## prove image, chart and k
 format: ## check that every file is as gofmt has it
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted; exit 1; }
 
+# Without service discovery, whose libraries promtool does not need for this.
+rules: ## check the rules for Prometheus, and run their tests
+	$(call say,rules for Prometheus,2 s,3 min)
+	go build -C .ci/tools -tags remove_all_sd -o ../../bin/promtool github.com/prometheus/prometheus/cmd/promtool
+	bin/promtool check rules deploy/observability/rules.yaml
+	bin/promtool test rules deploy/observability/tests.yaml
+
 lint: format ## check format, go vet and staticcheck, in every module
 	$(call say,go vet and staticcheck,20 s,3 min)
 	go build -C .ci/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
