@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/coredns/coredns/plugin/grpc" // in the binary, and Datadog reads it
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/yaml"
@@ -121,7 +122,9 @@ func live(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	upstream := &dns.Server{PacketConn: udp, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
-		if err := w.WriteMsg(new(dns.Msg).SetRcode(r, dns.RcodeNameError)); err != nil {
+		m := new(dns.Msg).SetReply(r)
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: r.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(192, 0, 2, 1)}}
+		if err := w.WriteMsg(m); err != nil {
 			t.Error(err)
 		}
 	})}
@@ -151,8 +154,10 @@ func live(t *testing.T) map[string]bool {
 		forward . %s
 	}`, metrics, freePort(t), dir, dir, udp.LocalAddr()))
 	s.expect(t, dnstext.Cluster, "web.shop.svc A", "NOERROR aa rd\nweb.shop.svc A 10.96.0.10")
-	for range 2 {
-		if _, _, err := s.exchange("udp", new(dns.Msg).SetQuestion("elsewhere.test.", dns.TypeA)); err != nil {
+	for _, name := range []string{"elsewhere.test.", "elsewhere.test.", "other.test."} {
+		m := new(dns.Msg).SetQuestion(name, dns.TypeA)
+		m.SetEdns0(dns.DefaultMsgSize, true)
+		if _, _, err := s.exchange("udp", m); err != nil {
 			t.Fatal(err)
 		}
 	}
