@@ -141,6 +141,7 @@ var (
 	zoneLine   = regexp.MustCompile(`(?m)^([^\s#{][^#{\n]*)\{\s*$`)
 	zonePort   = regexp.MustCompile(`:\d+$`)
 	httpPlugin = regexp.MustCompile(`(?m)^(\s+(?:prometheus|health|ready|pprof)\b)[^\n{]*`)
+	bindLine   = regexp.MustCompile(`(?m)^(\s+bind )[^\n]*`)
 	lameduck   = regexp.MustCompile(`(lameduck\s+)\S+`)
 	stanza     = regexp.MustCompile(`(?m)^(\s+(?:clusterdns|kubernetes)\b[^\n{]*)(\{[^}]*\})?`)
 	apiServer  = regexp.MustCompile(`(?m)^\s*(endpoint|kubeconfig|tls|startup_timeout)\s.*\n`)
@@ -158,6 +159,7 @@ func anywhere(corefile string) string {
 		return strings.Join(zones, " ") + " {"
 	})
 	corefile = httpPlugin.ReplaceAllString(corefile, "${1} 127.0.0.1:0 ")
+	corefile = bindLine.ReplaceAllString(corefile, "${1}127.0.0.1")
 	corefile = lameduck.ReplaceAllString(corefile, "${1}1ms")
 	return stanza.ReplaceAllStringFunc(corefile, func(text string) string {
 		if strings.Contains(text, "manifests ") {

@@ -160,7 +160,7 @@ func quantity(v float64, unit string) string {
 	switch {
 	case v >= 1e6:
 		return fmt.Sprintf("%.3g M", v/1e6)
-	case v >= 1e4:
+	case v >= 1e3:
 		return fmt.Sprintf("%.3g k", v/1e3)
 	case v == float64(int64(v)):
 		return fmt.Sprintf("%.0f", v)

@@ -102,6 +102,11 @@ var wilds = map[string]wild{
 		resolvers: map[string]string{resolver: outsideZone, "10.9.10.8": stub("ucloudk8s.com.")}},
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // preferUDP asks over TCP and requires that the resolver was asked over UDP.
 func preferUDP(t *testing.T, c *container, r *resolvers) {
 	before := r.tcp.Load()
@@ -176,6 +181,8 @@ func TestWild(t *testing.T) {
 		case ok:
 			found++
 		case name == "quickstart": // has manifests in the place of an API server
+			continue
+		case exists(filepath.Join(examples, name, "answers")): // no distribution's: TestExampleAnswers in test
 			continue
 		default:
 			t.Errorf("corefile-examples/%s: this test does not know what to ask", name)
