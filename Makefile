@@ -24,7 +24,7 @@ STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/cor
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help build image push deploy-check run test test-unit test-race test-cluster test-differential test-hostile \
-	lint format fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
+	lint rules format fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
