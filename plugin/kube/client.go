@@ -13,7 +13,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // kubeconfig users that log in so
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -136,8 +135,8 @@ func (c Config) distinction() string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-// clients returns a client for the group of each of resources, all within the
-// limits of l, and the API server's address.
+// clients returns a client for each of resources, all within the limits of l,
+// and the API server's address.
 func (c Config) clients(l *limiter) (*[len(resources)]rest.Interface, string, error) {
 	if _, err := c.selectors(); err != nil {
 		return nil, "", err
@@ -159,7 +158,6 @@ func (c Config) clients(l *limiter) (*[len(resources)]rest.Interface, string, er
 	config.UserAgent = userAgent()
 	config.ContentType = k8sruntime.ContentTypeProtobuf
 	config.AcceptContentTypes = k8sruntime.ContentTypeProtobuf + "," + k8sruntime.ContentTypeJSON
-	config.NegotiatedSerializer = codecs.WithoutConversion()
 	config.WarningHandler = rest.NoWarnings{} // they are for people who write objects
 	bounds := c.bounds.orDefault()
 	if config.Dial == nil {
@@ -176,22 +174,22 @@ func (c Config) clients(l *limiter) (*[len(resources)]rest.Interface, string, er
 	if err != nil {
 		return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
 	}
-	config.RateLimiter = l // one limit for all groups, as a clientset has it
+	config.RateLimiter = l // one limit for all, as a clientset has it
 
-	groups := map[schema.GroupVersion]rest.Interface{}
 	clients := new([len(resources)]rest.Interface)
 	for i, r := range resources {
-		if groups[r.group] == nil {
-			config.GroupVersion, config.APIPath = &r.group, "/apis"
-			if r.group.Group == "" {
-				config.APIPath = "/api"
-			}
-			groups[r.group], err = rest.RESTClientForConfigAndClient(config, httpClient)
-			if err != nil {
-				return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
-			}
+		config.GroupVersion, config.APIPath = &r.group, "/apis"
+		if r.group.Group == "" {
+			config.APIPath = "/api"
 		}
-		clients[i] = groups[r.group]
+		config.NegotiatedSerializer = codecs.WithoutConversion()
+		if r.id == zone.Pods {
+			config.NegotiatedSerializer = podCodecs{config.NegotiatedSerializer}
+		}
+		clients[i], err = rest.RESTClientForConfigAndClient(config, httpClient)
+		if err != nil {
+			return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
+		}
 	}
 	return clients, config.Host, nil
 }

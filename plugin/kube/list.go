@@ -109,7 +109,7 @@ func decodeProtobufList(in *bufio.Reader, m *metav1.ListMeta, raw protobufObject
 				return m.Unmarshal(scratch)
 			}
 			raw.Reset()
-			if err := raw.Unmarshal(scratch); err != nil {
+			if err := unmarshal(raw, scratch); err != nil {
 				return err
 			}
 			add(raw)

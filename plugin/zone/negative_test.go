@@ -256,3 +256,27 @@ func TestNegativeRace(t *testing.T) {
 	}
 	t.Logf("serial %d, %d hits", w.Index().Serial(), hits.Load())
 }
+
+// What was cached of one index is nothing in another, which a View may show
+// later: not even where both have seen as many changes.
+func TestNegativeOfAnotherIndex(t *testing.T) {
+	var views []*View
+	for _, objects := range []string{"namespace a", "namespace a\nservice a/web 10.96.0.1"} {
+		views = append(views, mustView(t, worldOf(t, objects), Options{Zones: []string{"cluster.local."}}))
+	}
+	c := newNegativeCache(t, 10)
+	const question = "web.a.svc.cluster.local. A"
+	if got := remember(t, c, views[0], question); got != NameError {
+		t.Fatalf("outcome %d", got)
+	}
+	if _, ok := c.Get(views[0].Index(), question); !ok {
+		t.Error("not cached")
+	}
+	if _, ok := c.Get(views[1].Index(), question); ok {
+		t.Error("held in another index")
+	}
+	views[0].Show(views[1].Index())
+	if got := remember(t, c, views[0], question); got == NameError {
+		t.Error("the view shows the index before")
+	}
+}
