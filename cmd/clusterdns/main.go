@@ -4,6 +4,20 @@
 // says how to change what is linked.
 package main
 
-import "github.com/coredns/coredns/coremain"
+import (
+	"fmt"
+	"os"
 
-func main() { coremain.Run() }
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/coredns/coredns/coremain"
+)
+
+func main() {
+	// Nine tenths of the cgroup's memory, if it has a limit: the Go runtime is
+	// to collect harder before the kernel kills. The environment's GOMEMLIMIT
+	// goes before.
+	if _, err := memlimit.Set(); err != nil {
+		fmt.Fprintln(os.Stderr, "clusterdns:", err)
+	}
+	coremain.Run()
+}

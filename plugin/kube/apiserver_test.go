@@ -43,7 +43,7 @@ type apiServer struct {
 	requests  []string // "list services", "watch pods", ...
 	headers   http.Header
 	forbidden map[zone.Resource]bool
-	noImports bool             // there is no CustomResourceDefinition of ServiceImports
+	imports   []string         // versions of ServiceImports that are served
 	faults    map[string]fault // by request
 	token     string           // that requests must have; empty for none
 	down      bool
@@ -82,7 +82,7 @@ type change struct {
 }
 
 func newAPIServer(t *testing.T, watchList bool) *apiServer {
-	a := &apiServer{t: t, watchList: watchList, version: 1, addr: "127.0.0.1:0",
+	a := &apiServer{t: t, watchList: watchList, version: 1, addr: "127.0.0.1:0", imports: []string{"v1alpha1"},
 		objects: map[zone.Resource]map[zone.Key]object{}, forbidden: map[zone.Resource]bool{}}
 	a.changed = sync.NewCond(&a.mu)
 	a.start()
@@ -198,6 +198,9 @@ func resourceOf(raw object) zone.Resource {
 func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	var res resource
 	for _, r := range resources {
+		if r.id == zone.ServiceImports && strings.Contains(req.URL.Path, "/"+oldImportGroup.Version+"/") {
+			r.group = oldImportGroup
+		}
 		if strings.HasSuffix(req.URL.Path, "/"+r.group.Version+"/"+r.id.String()) &&
 			strings.HasPrefix(req.URL.Path, strings.ReplaceAll("/apis/"+r.group.Group+"/", "s//", "/")) {
 			res = r
@@ -218,8 +221,11 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	a.mu.Lock()
 	a.requests = append(a.requests, verb+" "+res.id.String())
+	if res.id == zone.ServiceImports {
+		a.requests = append(a.requests, res.group.Version)
+	}
 	a.headers = req.Header.Clone()
-	forbidden, absent := a.forbidden[res.id], a.noImports && res.id == zone.ServiceImports
+	forbidden, absent := a.forbidden[res.id], res.id == zone.ServiceImports && !slices.Contains(a.imports, res.group.Version)
 	compacted, down := a.compacted, a.down
 	broken := a.faults[verb+" "+res.id.String()]
 	unauthorized := a.token != "" && req.Header.Get("Authorization") != "Bearer "+a.token

@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // kubeconfig users that log in so
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -135,9 +136,13 @@ func (c Config) distinction() string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-// clients returns a client for each of resources, all within the limits of l,
-// and the API server's address.
-func (c Config) clients(l *limiter) (*[len(resources)]rest.Interface, string, error) {
+// clients are those of each of resources, for each of its versions, the newest
+// first.
+type clients [len(resources)][]rest.Interface
+
+// clients returns clients that stay within the limits of l, and the API server's
+// address.
+func (c Config) clients(l *limiter) (*clients, string, error) {
 	if _, err := c.selectors(); err != nil {
 		return nil, "", err
 	}
@@ -176,22 +181,29 @@ func (c Config) clients(l *limiter) (*[len(resources)]rest.Interface, string, er
 	}
 	config.RateLimiter = l // one limit for all, as a clientset has it
 
-	clients := new([len(resources)]rest.Interface)
+	all := new(clients)
 	for i, r := range resources {
-		config.GroupVersion, config.APIPath = &r.group, "/apis"
-		if r.group.Group == "" {
-			config.APIPath = "/api"
-		}
 		config.NegotiatedSerializer = codecs.WithoutConversion()
 		if r.id == zone.Pods {
 			config.NegotiatedSerializer = podCodecs{config.NegotiatedSerializer}
 		}
-		clients[i], err = rest.RESTClientForConfigAndClient(config, httpClient)
-		if err != nil {
-			return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
+		groups := []schema.GroupVersion{r.group}
+		if r.group == importGroup {
+			groups = append(groups, oldImportGroup)
+		}
+		for _, group := range groups {
+			config.GroupVersion, config.APIPath = &group, "/apis"
+			if group.Group == "" {
+				config.APIPath = "/api"
+			}
+			client, err := rest.RESTClientForConfigAndClient(config, httpClient)
+			if err != nil {
+				return nil, "", fmt.Errorf("API server %q: %w", config.Host, err)
+			}
+			all[i] = append(all[i], client)
 		}
 	}
-	return clients, config.Host, nil
+	return all, config.Host, nil
 }
 
 // rest returns who and where.

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
 
@@ -31,7 +29,7 @@ type source struct {
 	conv    converter
 	latency atomic.Pointer[LatencyFunc]
 	stores  [len(resources)]atomic.Pointer[store] // nil: not followed
-	clients *[len(resources)]rest.Interface       // nil: manifests
+	clients *clients                              // nil: manifests
 	limiter *limiter
 	ctx     context.Context // until the last Release
 	cancel  context.CancelFunc
@@ -134,7 +132,7 @@ func (s *source) follow(r zone.Resource) {
 	st := newStore(r, s.writer, &s.conv, &s.latency)
 	s.stores[r].Store(st)
 	if s.clients != nil {
-		f := &reflection{resource: resources[r], labels: s.key.config.selector(r), client: s.clients[r], store: st,
+		f := &reflection{resource: resources[r], labels: s.key.config.selector(r), clients: s.clients[r], store: st,
 			bounds: s.key.config.bounds.orDefault()}
 		s.running.Go(func() { f.run(s.ctx) })
 	}

@@ -76,7 +76,7 @@ func TestAcquireShares(t *testing.T) {
 func TestFollowImports(t *testing.T) {
 	for _, watchList := range []bool{true, false} {
 		api := newAPIServer(t, watchList)
-		api.noImports = true
+		api.imports = nil
 		web := &mcsv1alpha1.ServiceImport{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
 		web.Spec.IPs = []string{"10.97.0.1"}
 		api.set(web)
@@ -103,7 +103,7 @@ func TestFollowImports(t *testing.T) {
 			t.Errorf("%+v", status)
 		}
 		api.mu.Lock()
-		api.noImports = false
+		api.imports = []string{"v1alpha1"}
 		api.mu.Unlock()
 		eventually(t, "synced", func() bool { return feed.Index().Synced(zone.ServiceImports) })
 		if n := feed.Index().Objects(zone.ServiceImports); n != 1 {
@@ -115,6 +115,43 @@ func TestFollowImports(t *testing.T) {
 		api.delete(zone.ServiceImports, zone.Key{Namespace: "shop", Name: "web"})
 		eventually(t, "a deletion", func() bool { return feed.Index().Objects(zone.ServiceImports) == 1 })
 	}
+}
+
+// The newest version of imports that is served is followed, also when that
+// changes.
+func TestVersionsOfImports(t *testing.T) {
+	bothWays(t, func(t *testing.T, api *apiServer) {
+		serve := func(versions ...string) {
+			api.mu.Lock()
+			defer api.mu.Unlock()
+			api.imports, api.requests = versions, nil
+		}
+		n := 0
+		follows := func(f *Feed, when string) {
+			t.Helper()
+			n++
+			web := &mcsv1alpha1.ServiceImport{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("web-", n)}}
+			api.set(web)
+			eventually(t, when, func() bool { return f.Index().Objects(zone.ServiceImports) == n })
+		}
+		serve("v1alpha1", "v1beta1")
+		c := quick(api.config(), bounds{})
+		c.Multicluster = true
+		f := acquireSynced(t, c)
+		follows(f, "both are served")
+		if n := api.requested("v1alpha1"); n > 0 {
+			t.Errorf("%d requests for v1alpha1 where v1beta1 is served", n)
+		}
+		for _, versions := range [][]string{{"v1alpha1"}, {"v1beta1"}, {"v1alpha1"}, {"v1alpha1", "v1beta1"}} {
+			api.stop()
+			serve(versions...)
+			api.start()
+			follows(f, fmt.Sprint(versions, " are served"))
+		}
+		if !api.watchList && api.requested("watch serviceimports") == 0 || api.watchList && api.requested("list serviceimports") > 0 {
+			t.Error("the other version is not followed as the first is")
+		}
+	})
 }
 
 // A server that is reconfigured while the API server is away loses nothing.

@@ -161,7 +161,7 @@ func TestPodsAreDecodedInPart(t *testing.T) {
 				t.Errorf("%v is %+v", addr, p)
 			}
 		}
-		stream, err := f.src.clients[zone.Pods].Get().Resource("pods").VersionedParams(
+		stream, err := f.src.clients[zone.Pods][0].Get().Resource("pods").VersionedParams(
 			&metav1.ListOptions{Watch: true, FieldSelector: podFields}, metav1.ParameterCodec).Watch(context.Background())
 		if err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"syscall"
@@ -67,9 +68,13 @@ var resources = [...]resource{
 		func() object { return new(mcsv1alpha1.ServiceImport) }, new(mcsv1alpha1.ServiceImportList), ""},
 }
 
-// importGroup is the version of the Multi-Cluster Services API that CoreDNS
-// follows. v1beta1 says the same in the same fields.
-var importGroup = schema.GroupVersion{Group: mcsv1alpha1.GroupName, Version: "v1alpha1"}
+// importGroup is the newest version of the Multi-Cluster Services API, and
+// oldImportGroup the one before, which says the same in the same fields. It is
+// followed where the newest is not served.
+var (
+	importGroup    = schema.GroupVersion{Group: mcsv1alpha1.GroupName, Version: "v1beta1"}
+	oldImportGroup = schema.GroupVersion{Group: mcsv1alpha1.GroupName, Version: "v1alpha1"}
+)
 
 // codecs knows the types in resources and no others: client-go's own scheme
 // would link every API group there is.
@@ -78,11 +83,9 @@ var codecs = serializer.NewCodecFactory(func() *runtime.Scheme {
 	for _, r := range resources {
 		scheme.AddKnownTypes(r.group, r.new(), r.list)
 	}
-	// Of manifests; kubectl writes imports in the newest version there is.
-	scheme.AddKnownTypes(corev1.SchemeGroupVersion, new(corev1.List))
-	scheme.AddKnownTypes(schema.GroupVersion{Group: importGroup.Group, Version: "v1beta1"},
-		new(mcsv1alpha1.ServiceImport), new(mcsv1alpha1.ServiceImportList))
-	for _, group := range []schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, importGroup} {
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, new(corev1.List)) // of manifests
+	scheme.AddKnownTypes(oldImportGroup, new(mcsv1alpha1.ServiceImport), new(mcsv1alpha1.ServiceImportList))
+	for _, group := range []schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, importGroup, oldImportGroup} {
 		metav1.AddToGroupVersion(scheme, group)
 	}
 	return scheme
@@ -91,10 +94,12 @@ var codecs = serializer.NewCodecFactory(func() *runtime.Scheme {
 // reflection follows one resource of an API server.
 type reflection struct {
 	resource
-	labels string         // label selector
-	client rest.Interface // of the resource's group
-	store  *store
-	bounds bounds
+	labels  string // label selector
+	clients []rest.Interface
+	store   *store
+	bounds  bounds
+
+	version atomic.Int32 // the client in use
 
 	answered  time.Time     // when the last watch was
 	delay     time.Duration // before it
@@ -103,7 +108,22 @@ type reflection struct {
 
 func (f *reflection) request(options metav1.ListOptions) *rest.Request {
 	options.FieldSelector, options.LabelSelector = f.fields, f.labels
-	return f.client.Get().Resource(f.id.String()).VersionedParams(&options, metav1.ParameterCodec)
+	return f.clients[f.version.Load()].Get().Resource(f.id.String()).VersionedParams(&options, metav1.ParameterCodec)
+}
+
+// served calls ask, which makes a request, and once more with another version of
+// the resource if there is none of the first.
+func (f *reflection) served(ask func() error) error {
+	err := ask()
+	if apierrors.IsNotFound(err) && len(f.clients) > 1 {
+		before := f.version.Load()
+		f.version.Store((before + 1) % int32(len(f.clients)))
+		if ask() == nil {
+			return nil
+		}
+		f.version.Store(before)
+	}
+	return err
 }
 
 // list is the reflector's way where WatchList is not to be had. The reflector
@@ -113,14 +133,20 @@ func (f *reflection) request(options metav1.ListOptions) *rest.Request {
 // make use on API servers before 1.34. So what keeps memory low is not paging
 // but decoding the body as it comes.
 func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	request, start := f.request(options), time.Now()
+	var request *rest.Request
+	start := time.Now()
 	// client-go measures only requests whose answer it decodes.
 	defer func() {
 		metrics.RequestLatency.Observe(ctx, http.MethodGet, *request.URL(), time.Since(start))
 	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body, err := request.Stream(ctx)
+	var body io.ReadCloser
+	err := f.served(func() (err error) {
+		request = f.request(options)
+		body, err = request.Stream(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +174,11 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 	if !f.pace(ctx) {
 		return nil, ctx.Err()
 	}
-	w, err := f.request(options).Watch(ctx)
+	var w watch.Interface
+	err := f.served(func() (err error) {
+		w, err = f.request(options).Watch(ctx)
+		return err
+	})
 	if err == nil {
 		if _, answered := w.(*watch.StreamWatcher); answered {
 			f.answered = time.Now()
@@ -234,6 +264,7 @@ func (f *reflection) run(ctx context.Context) {
 	delay := minDelay
 	for {
 		start := time.Now()
+		f.version.Store(0)
 		err := r.ListAndWatchWithContext(ctx)
 		if ctx.Err() != nil {
 			return
