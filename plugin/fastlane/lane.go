@@ -41,6 +41,7 @@ type Options struct {
 // Lane receives what is sent to one address, for UDP and TCP. See Open.
 type Lane struct {
 	cfg     laneConfig
+	before  []string // inodes of the UDP sockets that were there first
 	sockets *sockets
 	workers []*worker
 	tcp     *dns.Server
@@ -65,11 +66,15 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 	if opt.tick == 0 {
 		opt.tick = watchTick
 	}
+	before, err := udpMembers(cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
 	s, err := openSockets(cfg.Addr, cfg.Others, cfg.Workers)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lane{cfg: laneConfig{cfg, opt}, sockets: s, closed: make(chan struct{}), tcpEnded: make(chan struct{})}
+	l := &Lane{cfg: laneConfig{cfg, opt}, before: before, sockets: s, closed: make(chan struct{}), tcpEnded: make(chan struct{})}
 	l.program.Store(p)
 	for _, c := range s.UDP {
 		l.workers = append(l.workers, l.newWorker(c))

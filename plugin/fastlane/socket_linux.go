@@ -113,27 +113,42 @@ func listenTCP(addr string) (net.Listener, error) {
 // A wildcard address of either family is what package net makes of it: the
 // dual-stack one, or the one of IPv4 on a host without IPv6.
 func holders(network string, a netip.AddrPort) (int, error) {
+	list, err := members(network, a)
+	return len(list), err
+}
+
+// members returns the inodes of the sockets that holders counts.
+func members(network string, a netip.AddrPort) ([]string, error) {
 	addr := a.Addr().Unmap()
 	if !addr.IsValid() || addr.IsUnspecified() {
-		n, err := lines(network+"6", netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port()))
-		if n > 0 || err != nil && !os.IsNotExist(err) {
-			return n, err
+		list, err := inodes(network+"6", netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port()))
+		if len(list) > 0 || err != nil && !os.IsNotExist(err) {
+			return list, err
 		}
-		return lines(network, netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port()))
+		return inodes(network, netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port()))
 	}
 	if addr.Is6() {
 		network += "6"
 	}
-	return lines(network, netip.AddrPortFrom(addr, a.Port()))
+	return inodes(network, netip.AddrPortFrom(addr, a.Port()))
 }
 
-// lines counts the sockets at addr in a table of /proc/net (proc_net(5)),
-// whose second column is the local address: each word of four octets in hex as
-// the host reads it, and the port.
-func lines(table string, addr netip.AddrPort) (n int, err error) {
+// udpMembers returns the inodes of the UDP sockets that are bound to addr.
+func udpMembers(addr string) ([]string, error) {
+	a, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return members("udp", a.AddrPort())
+}
+
+// inodes returns those of the sockets at addr in a table of /proc/net
+// (proc_net(5)), whose second column is the local address: each word of four
+// octets in hex as the host reads it, and the port. The tenth is the inode.
+func inodes(table string, addr netip.AddrPort) (list []string, err error) {
 	f, err := os.Open("/proc/thread-self/net/" + table)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer f.Close()
 	var want strings.Builder
@@ -145,7 +160,7 @@ func lines(table string, addr netip.AddrPort) (n int, err error) {
 	in.Scan() // The headings.
 	for in.Scan() {
 		columns := bytes.Fields(in.Bytes())
-		if len(columns) < 4 {
+		if len(columns) < 10 {
 			continue
 		}
 		// Listeners come first in TCP's, before what may be many connections.
@@ -153,13 +168,13 @@ func lines(table string, addr netip.AddrPort) (n int, err error) {
 			break
 		}
 		if string(columns[1]) == want.String() {
-			n++
+			list = append(list, string(columns[9]))
 		}
 	}
 	if err := in.Err(); err != nil {
-		return 0, fmt.Errorf("reading %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
 	}
-	return n, nil
+	return list, nil
 }
 
 // readable says whether c has something to read or to accept.

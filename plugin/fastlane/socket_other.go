@@ -11,4 +11,6 @@ func (s *sockets) open(string, int) error { return errors.ErrUnsupported }
 
 func (s *sockets) steer(_, _ choice) error { return errors.ErrUnsupported }
 
+func udpMembers(string) ([]string, error) { return nil, errors.ErrUnsupported }
+
 func readable(syscall.Conn) bool { return false }

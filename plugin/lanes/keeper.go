@@ -17,6 +17,7 @@ import (
 type lane interface {
 	Config() fastlane.Config
 	Swap(*fastlane.Program)
+	Moved() bool
 	Shifted()
 	Close(context.Context)
 	Stats() fastlane.Stats
@@ -69,7 +70,7 @@ type address struct {
 	have     have
 	lane     lane // when it is open
 	openedAt time.Time
-	moved    bool
+	moved    bool      // see want
 	failures int       // of lanes there, one after the other
 	notAgain time.Time // until then
 	failure  string    // that was logged last
@@ -104,13 +105,14 @@ func newKeeper(openLane func(fastlane.Config, fastlane.Options, *fastlane.Progra
 // started arrive at once, or not at all, which arrivalTimeout allows for: where
 // another plugin has put its own hook in the place of ours. A lane that failed
 // is tried again after retryAfter, and then after twice as long each time.
-// CoreDNS says when a reload is over, but to nobody if another plugin fails to
+// Other processes' sockets are looked for every watchEvery. CoreDNS says when a reload is over, but to nobody if another plugin fails to
 // shut down: settleTimeout is longer than it takes to stop servers.
 const (
 	laneTimeout    = 5 * time.Second
 	arrivalTimeout = time.Second
 	retryAfter     = 2 * time.Second
 	retryAtMost    = 5 * time.Minute
+	watchEvery     = 10 * time.Second
 	settleTimeout  = 30 * time.Second
 )
 
@@ -239,7 +241,7 @@ func (k *keeper) follow(at *address) {
 			at.lane.Swap(w.program)
 			at.have.program = w.program
 		case shutDown:
-			if w.settled && at.have.config.Others != at.instance.sockets[at.addr] {
+			if at.moved || w.settled && at.have.config.Others != at.instance.sockets[at.addr] {
 				at.lane.Shifted()
 			}
 			k.close(at)
@@ -270,6 +272,21 @@ func (k *keeper) open(at *address, w want) {
 	at.lane, at.have = opened, have{phase: open, program: w.program, config: *w.config}
 	at.openedAt, at.moved, at.failure = time.Now(), false, ""
 	log.Infof("Fast lane at %s open, with %d workers", at.addr, w.config.Workers)
+	k.watch(at, opened)
+}
+
+// watch looks, while l is open, whether its sockets are where the kernel was
+// told that they are.
+func (k *keeper) watch(at *address, l lane) {
+	time.AfterFunc(watchEvery, func() {
+		moved := l.Moved() // which may take a while
+		k.post(func() {
+			if at.lane == l {
+				at.moved = moved
+				k.watch(at, l)
+			}
+		})
+	})
 }
 
 // close begins to close the lane at at.

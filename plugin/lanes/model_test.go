@@ -68,11 +68,14 @@ type fakeLane struct {
 	mu      sync.Mutex
 	program *fastlane.Program
 	stalled bool
+	gone    atomic.Bool // somebody whose sockets were there first
+	shifted atomic.Bool
 	closing bool // by the keeper
 }
 
 func (l *fakeLane) Config() fastlane.Config { return l.cfg }
-func (l *fakeLane) Shifted()                {}
+func (l *fakeLane) Moved() bool             { return l.gone.Load() }
+func (l *fakeLane) Shifted()                { l.shifted.Store(true) }
 func (l *fakeLane) Stats() fastlane.Stats   { return fastlane.Stats{} }
 func (l *fakeLane) Swap(p *fastlane.Program) {
 	l.mu.Lock()
@@ -305,9 +308,21 @@ func (m *model) check(running *loaded, atRest bool) {
 		switch l := at[addr]; {
 		case wanted != (l != nil):
 			m.Errorf("%s: a lane at %s is wanted: %v; there is one: %v", running.name, addr, wanted, l != nil)
+		case l != nil && l.gone.Load():
+			m.Errorf("the lane at %s is not where the kernel steers to", addr)
 		case l != nil && (l.cfg.Workers != s.workers || l.cfg.Others != m.sockets[addr]):
 			m.Errorf("%s: the lane at %s is %+v, want %+v", running.name, addr, l.cfg, s)
 		}
+	}
+}
+
+// move has sockets that stood before one of the lanes' go.
+func (m *model) move() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for l := range m.lanes {
+		l.gone.Store(true)
+		return
 	}
 }
 
@@ -343,13 +358,15 @@ func (m *model) settleDown(running *loaded) {
 	m.failing.Store(false)
 	time.Sleep(3*retryAtMost + settleTimeout)
 	synctest.Wait()
-	if n := len(m.k.waiting); n > 0 {
-		m.Errorf("%d still wait", n)
-	}
-	if running.inst != nil && !slices.Equal(m.k.running, []*instance{running.inst}) {
-		m.Errorf("%d instances are remembered, and %s runs", len(m.k.running), running.name)
-	}
 	m.check(running, true)
+	m.k.do(func() {
+		if n := len(m.k.waiting); n > 0 {
+			m.Errorf("%d still wait", n)
+		}
+		if running.inst != nil && !slices.Equal(m.k.running, []*instance{running.inst}) {
+			m.Errorf("%d instances are remembered, and %s runs", len(m.k.running), running.name)
+		}
+	})
 }
 
 // within fails if f takes longer than the process may.
@@ -376,7 +393,11 @@ func TestModel(t *testing.T) {
 				case 1:
 					m.failing.Store(m.chance(50))
 				case 2:
-					m.stall()
+					if m.chance(50) {
+						m.stall()
+					} else {
+						m.move()
+					}
 				case 3:
 					m.k.do(func() { panic("a fault in an event") })
 				default:
