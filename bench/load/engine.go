@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
@@ -39,11 +40,15 @@ type engine struct {
 
 	counts  Result
 	rcodes  [16]uint64
-	latency histogram
+	latency *hdrhistogram.Histogram // ns
 }
 
+// latencyLimit is the longest time that is told from longer ones: a query may
+// have waited for room as long as for its answer.
+func latencyLimit(c *Config) int64 { return 3 * int64(c.Timeout) }
+
 func newEngine(c *Config) (e *engine, err error) {
-	e = &engine{config: c}
+	e = &engine{config: c, latency: hdrhistogram.New(1, latencyLimit(c), 3)}
 	e.counts = Result{Proto: "udp", Mode: "closed", Rate: c.Rate, Sockets: c.Sockets, InFlight: c.InFlight}
 	if c.TCP {
 		e.counts.Proto = "tcp"
@@ -217,7 +222,7 @@ func (e *engine) reply(s *socket, message []byte) {
 	}
 	slot := &e.slots.all[n]
 	if slot.measured {
-		e.latency.record(e.now() - slot.due)
+		_ = e.latency.RecordValue(min(max(1, int64(e.now()-slot.due)), e.latency.HighestTrackableValue()))
 		e.counts.Answered++
 		e.rcodes[message[3]&15]++
 		if message[2]&truncated != 0 {

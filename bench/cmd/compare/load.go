@@ -11,28 +11,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clusterdns/clusterdns/bench/load"
 	"github.com/clusterdns/clusterdns/bench/peer"
 )
-
-// load is what one run of a load generator counted.
-type load struct {
-	Sent       int     `json:"sent"`
-	Answered   int     `json:"answered"`
-	Wrong      int     `json:"wrong"`
-	QPS        float64 `json:"qps"`
-	Duration   float64 `json:"duration_s"`
-	FirstWrong string  `json:"first_wrong"`
-	Latency    struct {
-		P50 float64 `json:"p50"`
-		P99 float64 `json:"p99"`
-	} `json:"latency_us"`
-}
 
 // enough is the share of queries that have to be answered for a round to count.
 const enough = 0.999
 
 // void returns why a round does not count, or "".
-func (l load) void() string {
+func void(l load.Result) string {
 	switch {
 	case l.Sent == 0:
 		return "nothing was sent"
@@ -56,10 +43,10 @@ var transportOf = map[string]transport{
 }
 
 // saturate loads a peer as much as it takes.
-func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, a asked, d time.Duration) (load, error) {
+func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, a asked, d time.Duration) (load.Result, error) {
 	checked, plain, err := s.files(a.mix)
 	if err != nil {
-		return load{}, err
+		return load.Result{}, err
 	}
 	t := transportOf[a.proto]
 	if r.programs["dnsperf"] == "" {
@@ -67,18 +54,18 @@ func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, a asked, d
 	}
 	host, port, err := net.SplitHostPort(p.Addr)
 	if err != nil {
-		return load{}, err
+		return load.Result{}, err
 	}
 	out, err := exec.CommandContext(ctx, r.programs["dnsperf"], "-s", host, "-p", port, "-d", plain, "-m", t.mode, "-c", strconv.Itoa(t.sockets), "-T", "1",
 		"-q", strconv.Itoa(t.inFlight), "-t", "2", "-l", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)).CombinedOutput()
 	if err != nil {
-		return load{}, fmt.Errorf("dnsperf: %w\n%s", err, out)
+		return load.Result{}, fmt.Errorf("dnsperf: %w\n%s", err, out)
 	}
 	return parseDnsperf(string(out))
 }
 
 // parseDnsperf reads dnsperf's report.
-func parseDnsperf(text string) (l load, err error) {
+func parseDnsperf(text string) (l load.Result, err error) {
 	get := func(label string) float64 {
 		for line := range strings.Lines(text) {
 			if rest, ok := strings.CutPrefix(strings.TrimSpace(line), label); ok {
@@ -92,7 +79,7 @@ func parseDnsperf(text string) (l load, err error) {
 		err = errors.Join(err, fmt.Errorf("dnsperf reports no %q", label))
 		return 0
 	}
-	l.Sent, l.Answered = int(get("Queries sent:")), int(get("Queries completed:"))
+	l.Sent, l.Answered = uint64(get("Queries sent:")), uint64(get("Queries completed:"))
 	l.QPS, l.Duration = get("Queries per second:"), get("Run time (s):")
 	if err != nil {
 		err = fmt.Errorf("%w in:\n%s", err, text)
@@ -102,12 +89,12 @@ func parseDnsperf(text string) (l load, err error) {
 
 // dnsload runs our own load generator, which checks every answer. A wrong one
 // is no error but counted.
-func (r *runner) dnsload(ctx context.Context, p *peer.Peer, questions string, args ...string) (l load, err error) {
+func (r *runner) dnsload(ctx context.Context, p *peer.Peer, questions string, args ...string) (l load.Result, err error) {
 	cpus := strconv.Itoa(r.load)
 	if p.Config.Cores > 1 {
 		cpus = p.Config.CPUs
 	}
-	args = append([]string{"-c", cpus, r.programs["dnsload"], "-server", p.Addr, "-questions", questions, "-json"}, args...)
+	args = append([]string{"-c", cpus, r.programs["dnsload"], "-server", p.Addr, "-questions", questions}, args...)
 	cmd := exec.CommandContext(ctx, "taskset", args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/clusterdns/clusterdns/bench/load"
 )
 
 const dnsperfReport = `[Status] Testing complete (time limit)
@@ -35,13 +37,16 @@ func TestParseDnsperf(t *testing.T) {
 }
 
 func TestVoid(t *testing.T) {
-	for l, want := range map[load]string{
-		{}:                              "nothing was sent",
-		{Sent: 100000, Answered: 99899}: "99.90 % of 100000 queries were answered",
-		{Sent: 100000, Answered: 99900}: "",
+	for _, c := range []struct {
+		sent, answered uint64
+		want           string
+	}{
+		{0, 0, "nothing was sent"},
+		{100000, 99899, "99.90 % of 100000 queries were answered"},
+		{100000, 99900, ""},
 	} {
-		if got := l.void(); got != want {
-			t.Errorf("%+v: %q, want %q", l, got, want)
+		if got := void(load.Result{Sent: c.sent, Answered: c.answered}); got != c.want {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
 }

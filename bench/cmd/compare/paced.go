@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/clusterdns/clusterdns/bench/load"
 	"github.com/clusterdns/clusterdns/bench/peer"
 	"github.com/clusterdns/clusterdns/bench/results"
 )
@@ -61,13 +62,13 @@ func (r *runner) at(ctx context.Context, p *peer.Peer, s *site, round, rate int)
 		return err
 	}
 	// A first run wakes what sleeps, and is not measured.
-	ask := func(d time.Duration) (load, error) {
+	ask := func(d time.Duration) (load.Result, error) {
 		return r.dnsload(ctx, p, checked, "-rate", strconv.Itoa(rate), "-sockets", "64", "-duration", d.String(), "-warmup", "0s")
 	}
 	if _, err := ask(200 * time.Millisecond); err != nil {
 		return err
 	}
-	var l load
+	var l load.Result
 	used, err := meter(p, func() (err error) {
 		l, err = ask(r.plan.paced)
 		return err
@@ -82,7 +83,7 @@ func (r *runner) at(ctx context.Context, p *peer.Peer, s *site, round, rate int)
 	if l.Wrong > 0 {
 		wrong = l.FirstWrong
 	}
-	sample.Why = cmp.Or(wrong, l.void(), behind)
+	sample.Why = cmp.Or(wrong, void(l), behind)
 	sample.Void = sample.Why != ""
 	for _, v := range []struct {
 		what  string

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/clusterdns/clusterdns/bench/load"
 	"github.com/clusterdns/clusterdns/bench/peer"
 	"github.com/clusterdns/clusterdns/bench/results"
 	"github.com/clusterdns/clusterdns/bench/world"
@@ -72,7 +73,7 @@ func (r *runner) rates(ctx context.Context, spec world.Spec, manifest bool, peer
 // rate measures one mix once.
 func (r *runner) rate(ctx context.Context, p *peer.Peer, s *site, round int, a asked) error {
 	sample := results.Sample{Mix: a.mix, World: s.Name, Proto: a.proto, Load: results.Saturated, Cores: p.Config.Cores, Peer: p.Config.Name, Round: round}
-	var l load
+	var l load.Result
 	var u used
 	wrong, err := r.check(ctx, p, s, a.mix, a.proto)
 	if err == nil {
@@ -87,7 +88,7 @@ func (r *runner) rate(ctx context.Context, p *peer.Peer, s *site, round int, a a
 	if err != nil {
 		sample.Why = err.Error()
 	} else {
-		sample.Why = cmp.Or(wrong, l.void())
+		sample.Why = cmp.Or(wrong, void(l))
 	}
 	sample.Void = sample.Why != ""
 	with := func(what string, value float64, unit string) results.Sample {

@@ -5,8 +5,8 @@
 //	dnsload -server 127.0.0.1:1053 -questions FILE -duration 10s
 //	dnsload -server 127.0.0.1:1053 -questions FILE -rate 20000
 //
-// Its exit status is 1 if an answer was wrong, and 2 if it could not run.
-// SIGINT ends the run, with the result up to then.
+// It prints the result as JSON. Its exit status is 1 if an answer was wrong, and
+// 2 if it could not run. SIGINT ends the run, with the result up to then.
 package main
 
 import (
@@ -31,13 +31,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// options are those of the command that are not the load's.
-type options struct {
-	json bool // the result as JSON, not for people
-}
-
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	config, opts, err := parse(args, stderr)
+	config, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -45,10 +40,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		result, err = load.Run(ctx, config)
 	}
-	if err == nil && opts.json {
-		err = json.NewEncoder(stdout).Encode(result)
-	} else if err == nil {
-		_, err = fmt.Fprint(stdout, result)
+	if err == nil {
+		out := json.NewEncoder(stdout)
+		out.SetIndent("", "  ")
+		err = out.Encode(result)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "dnsload:", err)
@@ -61,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func parse(args []string, stderr io.Writer) (c load.Config, o options, err error) {
+func parse(args []string, stderr io.Writer) (c load.Config, err error) {
 	flags := flag.NewFlagSet("dnsload", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	server := flags.String("server", "127.0.0.1:1053", "`address` and port of the server")
@@ -73,21 +68,20 @@ func parse(args []string, stderr io.Writer) (c load.Config, o options, err error
 	flags.DurationVar(&c.Duration, "duration", 5*time.Second, "of the measurement")
 	flags.DurationVar(&c.Warmup, "warmup", time.Second, "before the measurement")
 	flags.DurationVar(&c.Timeout, "timeout", 2*time.Second, "after which a query is lost")
-	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
 	if err := flags.Parse(args); err != nil {
-		return c, o, err
+		return c, err
 	}
 	if flags.NArg() > 0 {
-		return c, o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if c.Server, err = netip.ParseAddrPort(*server); err != nil {
-		return c, o, fmt.Errorf("-server: %w", err)
+		return c, fmt.Errorf("-server: %w", err)
 	}
 	switch *proto {
 	case "udp", "tcp":
 		c.TCP = *proto == "tcp"
 	default:
-		return c, o, fmt.Errorf("-proto %q: want udp or tcp", *proto)
+		return c, fmt.Errorf("-proto %q: want udp or tcp", *proto)
 	}
 	if c.InFlight == 0 && c.Rate == 0 {
 		c.InFlight = 4
@@ -95,8 +89,8 @@ func parse(args []string, stderr io.Writer) (c load.Config, o options, err error
 		c.InFlight = 1024
 	}
 	if *questions == "" {
-		return c, o, errors.New("-questions is needed")
+		return c, errors.New("-questions is needed")
 	}
 	c.Questions, err = question.Read(*questions)
-	return c, o, err
+	return c, err
 }
