@@ -51,7 +51,9 @@ var verdicts = []struct {
 		told{"": silence, "kubeadm 1.0.129.10.in-addr.arpa. PTR": "NOERROR\n1.0.129.10.in-addr.arpa. 30 IN PTR 10-129-0-1.web.shop.svc.cluster.local."},
 		"NOERROR\n1.0.129.10.in-addr.arpa. 5 IN PTR 10-129-0-1.web.shop.svc.", nil},
 	// A stock that does not answer in any other variant, or where no name is known.
-	{"", "kubeadm", "1.0.129.10.in-addr.arpa. PTR", told{"": silence}, silence, []string{"NOERROR\n1.0.129.10.in-addr.arpa. 30 IN PTR any.name."}},
+	{"", "verified", "1.0.129.10.in-addr.arpa. PTR",
+		told{"": silence, "kubeadm 1.0.129.10.in-addr.arpa. PTR": "NOERROR\n1.0.129.10.in-addr.arpa. 30 IN PTR 10-129-0-1.web.shop.svc.cluster.local."},
+		silence, []string{"NOERROR\n1.0.129.10.in-addr.arpa. 5 IN PTR 10-129-0-1.web.shop.svc."}},
 	{"", "root", "9.0.129.10.in-addr.arpa. PTR", told{"": silence}, silence, []string{"NOERROR\n9.0.129.10.in-addr.arpa. 5 IN PTR any.name."}},
 
 	{"no-source-cluster", "multicluster", "clusterless.data.svc.clusterset.local. SRV",
@@ -106,6 +108,8 @@ var verdicts = []struct {
 	{"empty-non-terminal-txt", "verified", "shop.svc.cluster.local. TXT", told{"": "NXDOMAIN\n" + inSOA, "shop.svc.cluster.local. A": "NOERROR\n" + inSOA}, "NOERROR\n" + inSOA, nil},
 	{"empty-non-terminal-txt", "root", "svc. TXT", told{"": "SERVFAIL", "svc. A": "NOERROR\n" + rootSOA},
 		"NOERROR\n" + rootSOA, nil},
+	// A failure, where there is no fallthrough.
+	{"", "verified", "shop.svc.cluster.local. TXT", told{"": "SERVFAIL", "shop.svc.cluster.local. A": "NOERROR\n" + inSOA}, "SERVFAIL", []string{"NOERROR\n" + inSOA}},
 	{"", "verified", "nonesuch.svc.cluster.local. TXT", told{"": "NXDOMAIN\n" + inSOA, "nonesuch.svc.cluster.local. A": "NXDOMAIN\n" + inSOA}, "NXDOMAIN\n" + inSOA,
 		[]string{"NOERROR\n" + inSOA, "SERVFAIL"}},
 
