@@ -45,6 +45,13 @@ func (h *Handler) Ready() bool {
 
 var answers = sync.Pool{New: func() any { return new(zone.Answer) }}
 
+// putAnswer gives an Answer back, without the snapshot that it refers to: an idle
+// one would keep in memory what the index no longer has.
+func putAnswer(a *zone.Answer) {
+	a.Release()
+	answers.Put(a)
+}
+
 // ServeDNS implements plugin.Handler.
 func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	m := h.negatives.reply(h.view.Index(), r)
@@ -77,7 +84,7 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 	}
 	name := buf[:n]
 	a := answers.Get().(*zone.Answer)
-	defer answers.Put(a)
+	defer putAnswer(a)
 	switch {
 	case !h.view.Lookup(a, name, q.Qtype):
 		return next()

@@ -67,11 +67,12 @@ func (s *store) set(raw object) {
 		s.remove(raw)
 		return
 	}
-	s.writer.Update(func(b *zone.Batch) { b.Set(v) })
-	s.event()
-	if slice, ok := v.(*zone.EndpointSlice); ok {
-		s.observe(raw, slice)
-	}
+	s.writer.Enqueue(func(b *zone.Batch) { b.Set(v) }, func() {
+		s.event()
+		if slice, ok := v.(*zone.EndpointSlice); ok {
+			s.observe(raw, slice)
+		}
+	})
 }
 
 // Delete takes the object of a watch event: its last state, with the
@@ -84,8 +85,8 @@ func (s *store) Delete(raw any) error {
 
 func (s *store) remove(raw object) {
 	k := zone.Key{Namespace: raw.GetNamespace(), Name: raw.GetName()}
-	s.writer.Update(func(b *zone.Batch) { b.Delete(s.id, k, version(raw.GetResourceVersion())) })
-	s.event()
+	v := version(raw.GetResourceVersion())
+	s.writer.Enqueue(func(b *zone.Batch) { b.Delete(s.id, k, v) }, s.event)
 }
 
 // observe reports how long it took from the change that made the controller

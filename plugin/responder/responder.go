@@ -42,6 +42,7 @@ const maxUDP = 65535 - 20 - 8
 // Append implements fastlane.Responder.
 func (r *responder) Append(dst, msg []byte, from fastlane.Client) ([]byte, bool) {
 	reply, why := r.append(dst, msg, from)
+	r.answer.Release() // an idle worker keeps no snapshot in memory
 	if why != 0 {
 		r.plan.Counts.declined[why].Add(1)
 		return dst, false

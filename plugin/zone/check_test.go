@@ -89,10 +89,10 @@ func (n *node[V]) check(shift int, prefix uint64) (count int, err error) {
 }
 
 func checkNamespaces(w *Writer, s *snapshot) error {
-	if s.namespaces.len != len(w.held[Namespaces]) {
-		return fmt.Errorf("%d namespaces published, %d held", s.namespaces.len, len(w.held[Namespaces]))
+	if s.namespaces.len != len(w.held[Namespaces].m) {
+		return fmt.Errorf("%d namespaces published, %d held", s.namespaces.len, len(w.held[Namespaces].m))
 	}
-	for k, o := range w.held[Namespaces] {
+	for k, o := range w.held[Namespaces].m {
 		label := appendLabel(nil, k.Name)
 		if s.namespace(label, hashName(label)) != o {
 			return fmt.Errorf("namespace %s is not found", k.Name)
@@ -103,7 +103,7 @@ func checkNamespaces(w *Writer, s *snapshot) error {
 
 func checkServices(w *Writer, s *snapshot) error {
 	attached, belong := 0, 0
-	for _, o := range w.held[EndpointSlices] {
+	for _, o := range w.held[EndpointSlices].m {
 		slice := o.(*EndpointSlice)
 		for _, name := range []string{slice.Service, slice.imported().Service} {
 			if isLabel(name) && isLabel(slice.Namespace) {
@@ -131,7 +131,7 @@ func checkJoined(w *Writer, s *snapshot, imported bool) (attached int, err error
 	if imported {
 		published = s.imports
 	}
-	for k, st := range w.states(imported) {
+	for k, st := range w.states(imported).m {
 		attached += len(st.slices)
 		labels := appendLabel(appendLabel(nil, k.Name), k.Namespace)
 		for i, slice := range st.slices {
@@ -139,14 +139,14 @@ func checkJoined(w *Writer, s *snapshot, imported bool) (attached int, err error
 			if imported {
 				of = slice.imported().Service
 			}
-			if slice.Namespace != k.Namespace || of != k.Name || w.held[EndpointSlices][slice.Key] != slice {
+			if slice.Namespace != k.Namespace || of != k.Name || w.held[EndpointSlices].m[slice.Key] != slice {
 				return 0, fmt.Errorf("service %v: slice %v does not belong", k, slice.Key)
 			}
 			if i > 0 && st.slices[i-1].Name >= slice.Name {
 				return 0, fmt.Errorf("service %v: slices out of order", k)
 			}
 		}
-		if imported && (w.held[ServiceImports][k] == nil) != (st.obj == nil) {
+		if imported && (w.held[ServiceImports].m[k] == nil) != (st.obj == nil) {
 			return 0, fmt.Errorf("import %v: object %p", k, st.obj)
 		}
 		if imported && st.obj == nil {
@@ -171,7 +171,7 @@ func checkJoined(w *Writer, s *snapshot, imported bool) (attached int, err error
 			return 0, fmt.Errorf("service %v: %w", k, err)
 		}
 	}
-	if known := len(w.states(imported)) - unpublished; published.len != known {
+	if known := len(w.states(imported).m) - unpublished; published.len != known {
 		return 0, fmt.Errorf("%d services published, %d known", published.len, known)
 	}
 	return attached, nil
@@ -428,7 +428,7 @@ func checkReverse(s *snapshot) error {
 
 func checkPods(w *Writer, s *snapshot) error {
 	want := map[netip.Addr]int{}
-	for _, o := range w.held[Pods] {
+	for _, o := range w.held[Pods].m {
 		p := o.(*Pod)
 		for _, a := range p.Addrs {
 			if !slices.Contains(s.podsAt(a), p) {
@@ -451,9 +451,9 @@ func checkPods(w *Writer, s *snapshot) error {
 func checkCounts(w *Writer, s *snapshot) error {
 	want := [numResources]int{}
 	for r := range numResources {
-		want[r] = len(w.held[r])
+		want[r] = len(w.held[r].m)
 	}
-	for _, st := range w.services {
+	for _, st := range w.services.m {
 		if st.obj != nil {
 			want[Services]++
 		}

@@ -2,6 +2,7 @@ package zone
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -26,9 +27,37 @@ type Writer struct {
 	ix       *Index
 	edit     edit
 	numbered bool // a serial has been given
-	services map[Key]*serviceState
-	imports  map[Key]*serviceState
-	held     [numResources]map[Key]Object // services are in services
+	services held[*serviceState]
+	imports  held[*serviceState]
+	held     [numResources]held[Object] // services are in services
+
+	queue queue
+}
+
+// held is a map that takes no more memory than its elements for long: Go's maps
+// never shrink.
+type held[V any] struct {
+	m    map[Key]V
+	most int // elements since it was made
+}
+
+func (h *held[V]) set(k Key, v V) {
+	if h.m == nil {
+		h.m = map[Key]V{}
+	}
+	h.m[k] = v
+	h.most = max(h.most, len(h.m))
+}
+
+// shrink makes the map anew if it has become much smaller. Its cost is that of
+// the elements that went.
+func (h *held[V]) shrink() {
+	if h.most < 1024 || len(h.m) > h.most/4 {
+		return
+	}
+	m := make(map[Key]V, len(h.m))
+	maps.Copy(m, h.m)
+	h.m, h.most = m, len(m)
 }
 
 // serviceState is a service, or an import, as its feed knows it: slices may
@@ -42,11 +71,7 @@ type serviceState struct {
 
 // NewWriter returns a Writer of a new Index that holds nothing.
 func NewWriter() *Writer {
-	w := &Writer{ix: newIndex(), services: map[Key]*serviceState{}, imports: map[Key]*serviceState{}}
-	for _, r := range []Resource{Namespaces, EndpointSlices, Pods, ServiceImports} {
-		w.held[r] = map[Key]Object{}
-	}
-	return w
+	return &Writer{ix: newIndex()}
 }
 
 // Index returns the index that w writes to.
@@ -66,16 +91,22 @@ type Batch struct {
 	objects bool // an object came, changed or went
 }
 
-// Update calls fn and then publishes everything that it did to the batch: a
-// reader sees all of it or nothing. The batch is invalid after fn returns.
-func (w *Writer) Update(fn func(*Batch)) {
+// update calls the functions of changes, in their order, and then publishes everything that they did.
+func (w *Writer) update(changes []change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.edit++
 	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]map[string]*EndpointSlice{}}
 	b.next.edit = w.edit
-	fn(b)
+	for i := range changes {
+		changes[i].fn(b)
+	}
 	b.publish()
+	w.services.shrink()
+	w.imports.shrink()
+	for r := range w.held {
+		w.held[r].shrink()
+	}
 }
 
 // Set adds o, or puts it in the place of the object of its key. Namespaces and
@@ -145,9 +176,9 @@ func (b *Batch) Replace(r Resource, objects []Object, version uint64) {
 
 func (b *Batch) held(r Resource, k Key) Object {
 	if r != Services {
-		return b.w.held[r][k]
+		return b.w.held[r].m[k]
 	}
-	if st := b.w.services[k]; st != nil && st.obj != nil {
+	if st := b.w.services.m[k]; st != nil && st.obj != nil {
 		return st.obj
 	}
 	return nil
@@ -156,14 +187,14 @@ func (b *Batch) held(r Resource, k Key) Object {
 func (b *Batch) heldKeys(r Resource) func(func(Key) bool) {
 	return func(yield func(Key) bool) {
 		if r != Services {
-			for k := range b.w.held[r] {
+			for k := range b.w.held[r].m {
 				if !yield(k) {
 					return
 				}
 			}
 			return
 		}
-		for k, st := range b.w.services {
+		for k, st := range b.w.services.m {
 			if st.obj != nil && !yield(k) {
 				return
 			}
@@ -177,21 +208,21 @@ func (b *Batch) add(o Object) {
 	b.next.objects[o.Resource()]++
 	switch o := o.(type) {
 	case *Namespace:
-		b.w.held[Namespaces][o.ObjectKey()] = o
+		b.w.held[Namespaces].set(o.ObjectKey(), o)
 		b.setNamespace(o)
 	case *Service:
 		b.state(o.Key, false).obj = o
 	case *ServiceImport:
-		b.w.held[ServiceImports][o.Key] = o
+		b.w.held[ServiceImports].set(o.Key, o)
 		b.state(o.Key, true).obj = &o.Service
 	case *EndpointSlice:
-		b.w.held[EndpointSlices][o.Key] = o
+		b.w.held[EndpointSlices].set(o.Key, o)
 		for st := range b.statesOf(o) {
 			b.setSlice(st, o.Name, o)
 		}
 		b.noteRefused(o)
 	case *Pod:
-		b.w.held[Pods][o.Key] = o
+		b.w.held[Pods].set(o.Key, o)
 		b.setPod(o, true)
 	}
 }
@@ -202,20 +233,20 @@ func (b *Batch) remove(o Object) {
 	b.next.objects[o.Resource()]--
 	switch o := o.(type) {
 	case *Namespace:
-		delete(b.w.held[Namespaces], o.ObjectKey())
+		delete(b.w.held[Namespaces].m, o.ObjectKey())
 		b.deleteNamespace(o)
 	case *Service:
 		b.state(o.Key, false).obj = nil
 	case *ServiceImport:
-		delete(b.w.held[ServiceImports], o.Key)
+		delete(b.w.held[ServiceImports].m, o.Key)
 		b.state(o.Key, true).obj = nil
 	case *EndpointSlice:
-		delete(b.w.held[EndpointSlices], o.Key)
+		delete(b.w.held[EndpointSlices].m, o.Key)
 		for st := range b.statesOf(o) {
 			b.setSlice(st, o.Name, nil)
 		}
 	case *Pod:
-		delete(b.w.held[Pods], o.Key)
+		delete(b.w.held[Pods].m, o.Key)
 		b.setPod(o, false)
 	}
 }
@@ -277,7 +308,7 @@ func (b *Batch) statesOf(o *EndpointSlice) func(func(*serviceState) bool) {
 // of the batch. It is nil if k is no DNS name.
 func (b *Batch) state(k Key, imported bool) *serviceState {
 	states := b.w.states(imported)
-	st := states[k]
+	st := states.m[k]
 	if st == nil {
 		id, ok := newIdent(k)
 		if !ok {
@@ -285,7 +316,7 @@ func (b *Batch) state(k Key, imported bool) *serviceState {
 		}
 		id.imported = imported
 		st = &serviceState{id: id}
-		states[k] = st
+		states.set(k, st)
 	}
 	if _, ok := b.dirty[st]; !ok {
 		b.dirty[st] = nil
@@ -293,11 +324,11 @@ func (b *Batch) state(k Key, imported bool) *serviceState {
 	return st
 }
 
-func (w *Writer) states(imported bool) map[Key]*serviceState {
+func (w *Writer) states(imported bool) *held[*serviceState] {
 	if imported {
-		return w.imports
+		return &w.imports
 	}
-	return w.services
+	return &w.services
 }
 
 func (b *Batch) setNamespace(ns *Namespace) {
@@ -359,7 +390,8 @@ func (b *Batch) publish() {
 	if b.changed {
 		b.next.serial = w.nextSerial(uint32(b.version))
 	}
-	w.ix.current.Store(&b.next)
+	next := b.next // the batch itself, and what it touched, is garbage
+	w.ix.current.Store(&next)
 	if b.all {
 		for i := range w.ix.generations {
 			w.ix.generations[i].Add(1)
@@ -386,7 +418,7 @@ func (b *Batch) compile(st *serviceState) {
 	old := st.compiled
 	st.compiled = compileService(st.id, st.obj, st.slices, old)
 	if st.obj == nil && len(st.slices) == 0 {
-		delete(b.w.states(st.id.imported), st.id.Key)
+		delete(b.w.states(st.id.imported).m, st.id.Key)
 	}
 	if old.sameRecords(st.compiled) {
 		st.compiled = old
