@@ -45,7 +45,9 @@ func TestQueue(t *testing.T) {
 	late := parseObject(t, "slice a/s9 db - 10.0.0.9 @400")
 	w.Enqueue(func(b *Batch) { b.Set(late) }, nil)
 	done := make(chan struct{})
-	w.Enqueue(func(b *Batch) { b.Replace(EndpointSlices, []Object{parseObject(t, "slice a/s8 db - 10.0.0.8 @401")}, 401) }, func() { close(done) })
+	w.Enqueue(func(b *Batch) {
+		b.Replace(EndpointSlices, []Object{parseObject(t, "slice a/s8 db - 10.0.0.8 @401")}, 401)
+	}, func() { close(done) })
 	release()
 	<-done
 	ask(t, v, []qa{{"db.a.svc.cluster.local. A", "db.a.svc A 10.0.0.8"}})
