@@ -359,8 +359,10 @@ func (b *Batch) setPod(p *Pod, there bool) {
 		}
 		if there {
 			set.pods = append(set.pods, p)
-		} else {
-			set.pods = slices.DeleteFunc(set.pods, func(o *Pod) bool { return o.Key == p.Key })
+		} else if i := slices.Index(set.pods, p); i >= 0 {
+			last := len(set.pods) - 1
+			set.pods[i], set.pods[last] = set.pods[last], nil
+			set.pods = set.pods[:last]
 		}
 		if len(set.pods) == 0 {
 			b.next.pods.remove(b.w.edit, h, same)

@@ -1,0 +1,143 @@
+package zone
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+// hostileEvent is what a stranger writes, again and again, where n is large.
+type hostileEvent struct {
+	what  string
+	world func(n int) []Object
+	// forms are two forms of what is written, in turn; nil deletes the other.
+	forms func(n int) [2]Object
+}
+
+// oneSlice returns a slice of n endpoints behind those of slicesOf, which has
+// them all but the first in the second form.
+func oneSlice(n int, endpoint func(i int) Endpoint) (forms [2]Object) {
+	for form := range forms {
+		var list []Endpoint
+		for i := form; i < n; i++ {
+			list = append(list, endpoint(1<<22+i))
+		}
+		forms[form] = &EndpointSlice{Key: Key{"a", "s100"}, Service: "db", Ports: httpPort, Ready: NewEndpoints(list)}
+	}
+	return forms
+}
+
+func plainEndpoint(i int) Endpoint { return Endpoint{Addr: ip(i)} }
+func namedEndpoint(i int) Endpoint { return Endpoint{Addr: ip(i), Name: fmt.Sprintf("h%d", i)} }
+func oneName(i int) Endpoint       { return Endpoint{Addr: ip(i), Name: "h"} }
+func oneAddress(int) Endpoint      { return Endpoint{Addr: ip(7)} }
+
+func in(each int, endpoint func(int) Endpoint) func(int) []Object {
+	return func(n int) []Object { return slicesOf(n, each, endpoint) }
+}
+
+func web(n int, change func(*Service, int)) (forms [2]Object) {
+	for form := range forms {
+		s := &Service{Key: Key{"a", "web"}, Ports: httpPort, ClusterIPs: []netip.Addr{ip(1)}}
+		change(s, n-form)
+		forms[form] = s
+	}
+	return forms
+}
+
+var hostileEvents = []hostileEvent{
+	{"endpoints: one of a slice", in(100, plainEndpoint), func(int) [2]Object { return oneSlice(100, plainEndpoint) }},
+	{"hostnames: one of a slice", in(100, namedEndpoint), func(int) [2]Object { return oneSlice(100, namedEndpoint) }},
+	{"endpoints of one hostname: one of a slice", in(100, oneName), func(int) [2]Object { return oneSlice(100, oneName) }},
+	{"times one address: one time", in(100, oneAddress), func(int) [2]Object { return oneSlice(100, oneAddress) }},
+	{"times one address in a slice: one time", in(100, plainEndpoint), func(n int) [2]Object { return oneSlice(n, oneAddress) }},
+	{"slices: one", in(1, plainEndpoint), func(int) [2]Object { return oneSlice(1, plainEndpoint) }},
+	{"endpoints of a slice: one", in(100, plainEndpoint), func(n int) [2]Object { return oneSlice(n, plainEndpoint) }},
+	{"endpoints of a slice: all", in(100, plainEndpoint), func(n int) [2]Object { return [2]Object{oneSlice(n, plainEndpoint)[0], nil} }},
+	{"zones of a slice", in(100, plainEndpoint), func(n int) [2]Object {
+		return oneSlice(n, func(i int) Endpoint { return Endpoint{Addr: ip(i), Zone: fmt.Sprint(i)} })
+	}},
+	{"endpoints: the service changes what it publishes", in(100, namedEndpoint), func(int) [2]Object {
+		return [2]Object{&Service{Key: headless.Key, Kind: Headless}, &Service{Key: headless.Key, Kind: Headless, PublishNotReady: true}}
+	}},
+	{"endpoints: the service comes and goes", in(100, namedEndpoint), func(int) [2]Object { return [2]Object{headless, nil} }},
+	{"ports of a Service", nil, func(n int) [2]Object { return web(n, func(s *Service, n int) { s.Ports = manyPorts(n) }) }},
+	{"ports of a slice", in(100, plainEndpoint), func(n int) [2]Object {
+		forms := oneSlice(100, plainEndpoint)
+		forms[0].(*EndpointSlice).Ports, forms[1].(*EndpointSlice).Ports = manyPorts(n), manyPorts(n-1)
+		return forms
+	}},
+	{"external addresses: one", nil, func(n int) [2]Object {
+		return web(n, func(s *Service, n int) { s.External = NewExternal(ips(n), nil) })
+	}},
+	{"external addresses: all", nil, func(n int) [2]Object {
+		forms := web(n, func(s *Service, n int) { s.External = NewExternal(ips(n), nil) })
+		forms[1] = nil
+		return forms
+	}},
+	{"external host names: one", nil, func(n int) [2]Object {
+		return web(n, func(s *Service, n int) { s.External = NewExternal(nil, hosts(n)) })
+	}},
+	{"services of one address: one", servicesOfOneAddress, func(int) [2]Object {
+		return [2]Object{&EndpointSlice{Key: Key{"a", "s7"}, Service: "s7", Ready: NewEndpoints([]Endpoint{{Addr: ip(7)}})}, nil}
+	}},
+	{"pods of one address: one", podsOfOneAddress, func(int) [2]Object {
+		return [2]Object{&Pod{Key: Key{"a", "one"}, Addrs: []netip.Addr{ip(7)}}, nil}
+	}},
+}
+
+func podsOfOneAddress(n int) (all []Object) {
+	for i := range n {
+		all = append(all, &Pod{Key: Key{"a", fmt.Sprint(i)}, Addrs: []netip.Addr{ip(7)}})
+	}
+	return all
+}
+
+// An event about one of n things costs as many times as much as there are more
+// of them, and making what is written costs no more.
+func TestHostileEvents(t *testing.T) {
+	n := hostileSize()
+	plain := 65536 * plainCost(t)
+	for _, h := range hostileEvents {
+		if h.world == nil {
+			h.world = func(int) []Object { return nil }
+		}
+		var do, form [2]func()
+		for i, n := range []int{n, 10 * n} {
+			w := (&hostile{world: h.world}).of(n)
+			forms, turn := h.forms(n), 0
+			do[i] = func() {
+				o := forms[turn&1]
+				w.update([]change{{fn: func(b *Batch) {
+					if o != nil {
+						b.Set(o)
+					} else {
+						b.Delete(forms[0].Resource(), forms[0].ObjectKey(), 1)
+					}
+				}}})
+				turn++
+			}
+			form[i] = func() { h.forms(n) }
+		}
+		within(t, fmt.Sprintf("%d %s", n, h.what), do[0], do[1], plain)
+		within(t, fmt.Sprintf("making %d %s", n, h.what), form[0], form[1], plain)
+	}
+}
+
+// All of it at once, and none of it, costs no more than n times as much either.
+func TestHostileLists(t *testing.T) {
+	n := hostileSize()
+	plain := 65536 * plainCost(t)
+	for _, h := range hostiles {
+		var do [2]func()
+		for i, n := range []int{n, 10 * n} {
+			objects := h.objects(n)
+			do[i] = func() {
+				w := NewWriter()
+				w.update([]change{{fn: func(b *Batch) { replaceWith(b, objects) }}})
+				w.update([]change{{fn: func(b *Batch) { replaceWith(b, nil) }}})
+			}
+		}
+		within(t, fmt.Sprintf("%d %s, listed", n, h.what), do[0], do[1], plain)
+	}
+}
