@@ -82,7 +82,15 @@ func Headline(r *results.Results) string {
 	if cpu := r.Machine["cpu"]; cpu != "" {
 		caption += " on " + cpu
 	}
-	return markdown(chosen, columns) + "\n" + caption + ". At saturation the server has one core and is asked as fast as it answers; ≥ says that whoever asked was the limit.\n"
+	caption += ". At saturation the server has one core and is asked as fast as it answers"
+	text := markdown(chosen, columns)
+	if strings.Contains(text, "≥") {
+		caption += "; ≥ says that whoever asked was the limit"
+	}
+	if strings.Contains(text, "?") {
+		caption += "; ? that there were too few rounds to be sure"
+	}
+	return text + "\n" + caption + ".\n"
 }
 
 func headlineLabel(w row) string {

@@ -15,7 +15,7 @@ func TestHeadline(t *testing.T) {
 | Peak memory, Corefile reload (MB) | **42.0** |  |  |  |  |  |  |
 | Binary (MB) | **36.8** |  |  |  |  |  |  |
 
-Medians with 1,000 services on EPYC. At saturation the server has one core and is asked as fast as it answers; ≥ says that whoever asked was the limit.
+Medians with 1,000 services on EPYC. At saturation the server has one core and is asked as fast as it answers; ≥ says that whoever asked was the limit; ? that there were too few rounds to be sure.
 `
 	if got := Headline(testResults(t)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
