@@ -3,6 +3,7 @@ package clusterdns
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,6 +141,7 @@ func (c *claimed) report() {
 	tick := time.NewTicker(reportInterval)
 	defer tick.Stop()
 	failing := map[string]bool{}
+	ignored := map[string]bool{}
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -156,6 +158,7 @@ func (c *claimed) report() {
 			}
 			for _, s := range feed.Status() {
 				reportStatus(s, failing, instead)
+				reportIgnored(s, ignored)
 			}
 		}
 	}
@@ -175,4 +178,16 @@ func reportStatus(s kube.Status, failing map[string]bool, instead string) {
 		log.Infof("Following %s again", name)
 	}
 	failing[name] = fails
+}
+
+// reportIgnored logs the kinds of s that are not among those in known.
+func reportIgnored(s kube.Status, known map[string]bool) {
+	fresh := slices.DeleteFunc(slices.Clone(s.IgnoredKinds), func(kind string) bool { return known[kind] })
+	if len(fresh) == 0 {
+		return
+	}
+	for _, kind := range fresh {
+		known[kind] = true
+	}
+	log.Warningf("Manifests %s: objects of these kinds are ignored: %s", s.Source, strings.Join(fresh, ", "))
 }

@@ -1,10 +1,14 @@
 package clusterdns
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	golog "log"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -324,5 +328,19 @@ func TestStanzasShareASource(t *testing.T) {
 	h := l.holds("one of them", "clusterdns")[0]
 	if h.feed.Index() != hs[0].feed.Index() || services(t, h.feed).Lists != 1 {
 		t.Error("not the same source")
+	}
+}
+
+// Kinds that are ignored are logged once.
+func TestIgnoredKindsAreLoggedOnce(t *testing.T) {
+	var out bytes.Buffer
+	golog.SetOutput(&out)
+	defer golog.SetOutput(os.Stderr)
+	known := map[string]bool{}
+	for _, kinds := range [][]string{{"apps/v1 Deployment"}, {"apps/v1 Deployment"}, {"apps/v1 Deployment", "v1 Endpoints"}, nil} {
+		reportIgnored(kube.Status{Source: "/manifests", IgnoredKinds: kinds}, known)
+	}
+	if got := out.String(); strings.Count(got, "Deployment") != 1 || strings.Count(got, "v1 Endpoints") != 1 || !strings.Contains(got, "Manifests /manifests: ") {
+		t.Errorf("logged %s", got)
 	}
 }

@@ -194,6 +194,8 @@ type Status struct {
 	// Ignored counts the objects of other kinds in the last load of manifests,
 	// the same for every resource.
 	Ignored int
+	// IgnoredKinds are theirs, sorted, such as "apps/v1 Deployment"; 20 at most.
+	IgnoredKinds []string
 
 	// LastEvent is when a watch event, or a changed load of manifests, was
 	// last published. In a quiet cluster that may be long ago.

@@ -1,8 +1,11 @@
 package kube
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +31,9 @@ import (
 //   - A namespace exists if there is a Namespace object, or any object in it.
 //   - Nothing allocates addresses: a Service without clusterIP has none.
 //   - Nothing makes EndpointSlices: they must be there. Objects of other kinds,
-//     v1 Endpoints among them, are ignored and counted (Status.Ignored).
+//     v1 Endpoints among them, are ignored and counted (Status.Ignored,
+//     Status.IgnoredKinds).
+//   - Names and namespaces in upper case are an error.
 //   - Two objects of one name are an error.
 //
 // The files are loaded again when they change, as a whole: either everything
@@ -36,7 +41,10 @@ import (
 // nothing, and Status tells the error. AcquireManifests returns the error if
 // there is one at the start. A file that is changed in place may be read half
 // written in spite of some delay; one that is put in its place by renaming
-// cannot.
+// cannot. Later, a file that has become empty, one that ends within a line for
+// the first two seconds, and a folder that was made anew and is empty count as
+// being written, and what was published stays. An empty folder that is the same
+// as before, or a file with a comment alone, has no objects.
 //
 // The resourceVersions in the files count for nothing: they may come from
 // several clusters. All objects of a load have for their version the time when
@@ -73,7 +81,7 @@ func AcquireManifests(paths []string, c Config) (*Feed, error) {
 		if err != nil {
 			return fmt.Errorf("watching manifests: %w", err)
 		}
-		m := &manifests{source: s, selects: selects, paths: abs, watcher: watcher}
+		m := &manifests{source: s, selects: selects, paths: abs, watcher: watcher, renewed: map[string]bool{}}
 		if err := m.reload(); err != nil {
 			watcher.Close()
 			return err
@@ -89,8 +97,10 @@ type manifests struct {
 	selects [len(resources)]labels.Selector
 	paths   []string // absolute
 	watcher *fsnotify.Watcher
-	loaded  string // fingerprint of the files as they were published
-	version uint64 // of the last load
+	loaded  [sha256.Size]byte // sum of the files as they were published
+	filled  map[string]bool   // files that had content then
+	renewed map[string]bool   // paths that went or came since then
+	version uint64            // of the last load
 }
 
 // A change is loaded when there was none for settle: programs write files in
@@ -107,7 +117,7 @@ const (
 func (m *manifests) run() {
 	defer m.watcher.Close()
 	var err error
-	for m.changed(err != nil) {
+	for m.changed(err) {
 		if err = m.reload(); err != nil {
 			m.each(func(st *store) { st.fail(err) })
 		}
@@ -115,11 +125,14 @@ func (m *manifests) run() {
 }
 
 // changed waits until something changed and then has settled, or until it is
-// time to try again. It is false when the source ends.
-func (m *manifests) changed(again bool) bool {
+// time to try again if a load failed. It is false when the source ends.
+func (m *manifests) changed(failed error) bool {
 	var first time.Time
 	var ready <-chan time.Time
-	if again {
+	switch {
+	case errors.Is(failed, errWriting):
+		ready = time.After(maxSettle)
+	case failed != nil:
 		ready = time.After(retryLoad)
 	}
 	for {
@@ -128,7 +141,10 @@ func (m *manifests) changed(again bool) bool {
 			return false
 		case <-ready:
 			return true
-		case <-m.watcher.Events:
+		case e := <-m.watcher.Events:
+			if e.Op&(fsnotify.Create|fsnotify.Remove|fsnotify.Rename) != 0 && slices.Contains(m.paths, e.Name) {
+				m.renewed[e.Name] = true
+			}
 		case <-m.watcher.Errors: // events were lost
 		}
 		if first.IsZero() {
@@ -182,29 +198,39 @@ func (m *manifests) load() error {
 	if err != nil {
 		return err
 	}
-	fingerprint, newest, err := stat(append(slices.Clone(m.paths), files...))
+	sum, filled, err := m.sum(files)
 	if err != nil {
 		return err
 	}
-	if fingerprint == m.loaded {
+	if m.version > 0 && sum == m.loaded {
 		m.each(func(st *store) { st.contact() })
 		return nil
 	}
+	newest, err := m.stat(files)
+	if err != nil {
+		return err
+	}
 	version := max(m.version+1, uint64(max(newest.Unix(), 0)))
 	set := newManifestSet(&m.conv, m.selects, version)
+	read := sha256.New()
 	for _, file := range files {
-		if err := set.addFile(file); err != nil {
+		beginFile(read, file)
+		if err := set.addFile(file, read); err != nil {
 			return err
 		}
+	}
+	if [sha256.Size]byte(read.Sum(nil)) != sum {
+		return fmt.Errorf("manifests: %w", errWriting)
 	}
 	m.writer.Update(func(b *zone.Batch) {
 		for r, values := range set.complete() {
 			b.Replace(zone.Resource(r), values, version)
 		}
 	})
-	m.loaded, m.version = fingerprint, version
+	m.loaded, m.filled, m.renewed, m.version = sum, filled, map[string]bool{}, version
 	m.each(func(st *store) {
 		st.ignored.Store(int64(set.ignored))
+		st.ignoredKinds.Store(&set.kinds)
 		st.replaced(strconv.FormatUint(version, 10))
 		st.event()
 	})
@@ -259,28 +285,86 @@ func (m *manifests) files() (files []string, err error) {
 	}), nil
 }
 
-// stat returns a text that changes with the content of any of paths, and when
-// the last of them changed. A change that leaves target, size and time alone
-// can only be one within the clock's resolution of the one before, which settle
-// outlasts.
-func stat(paths []string) (fingerprint string, newest time.Time, err error) {
-	var b strings.Builder
-	for _, path := range paths {
+// errWriting is a file of which perhaps not all is there yet.
+var errWriting = errors.New("it is being written")
+
+// unfinished is how long after its last change a file without a newline at its
+// end counts as unfinished.
+const unfinished = 2 * time.Second
+
+// sum returns a sum of the names and contents of files, in the order given, and
+// which of them have any content. Times and inodes would not do: one file may
+// replace another of the same size and time. It is an error if a file that was
+// published looks as if it were being written: it is empty now, or ends within
+// a line.
+func (m *manifests) sum(files []string) (sum [sha256.Size]byte, filled map[string]bool, err error) {
+	h := sha256.New()
+	filled = map[string]bool{}
+	for _, file := range files {
+		beginFile(h, file)
+		tail, err := copyFile(h, file)
+		if err != nil {
+			return sum, nil, fmt.Errorf("manifests: %w", err)
+		}
+		filled[file] = len(tail) > 0
+		if m.version == 0 {
+			continue
+		}
+		switch info, err := os.Stat(file); {
+		case err != nil:
+			return sum, nil, fmt.Errorf("manifests: %w", err)
+		case len(tail) == 0 && m.filled[file]:
+			return sum, nil, fmt.Errorf("manifests: %s is empty, and was not: %w", file, errWriting)
+		case len(tail) > 0 && tail[0] != '\n':
+			if age := time.Since(info.ModTime()); age >= 0 && age < unfinished {
+				return sum, nil, fmt.Errorf("manifests: %s has no newline at its end: %w", file, errWriting)
+			}
+		}
+	}
+	return [sha256.Size]byte(h.Sum(nil)), filled, nil
+}
+
+// beginFile adds to h that a file begins.
+func beginFile(h hash.Hash, name string) { fmt.Fprintf(h, "\x00%s\x00", name) }
+
+// copyFile adds the content of a file to h, and returns its last byte if there
+// is one.
+func copyFile(h hash.Hash, name string) (tail []byte, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			_, _ = h.Write(buf[:n])
+			tail = append(tail[:0], buf[n-1])
+		}
+		if err == io.EOF {
+			return tail, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// stat returns when the last of paths and files changed. A folder that was made
+// anew has to have files.
+func (m *manifests) stat(files []string) (newest time.Time, err error) {
+	for _, path := range append(slices.Clone(m.paths), files...) {
 		info, err := os.Stat(path)
 		if err != nil {
-			return "", newest, fmt.Errorf("manifests: %w", err)
+			return newest, fmt.Errorf("manifests: %w", err)
 		}
 		if info.ModTime().After(newest) {
 			newest = info.ModTime()
 		}
-		if info.IsDir() {
-			continue
+		if info.IsDir() && m.renewed[path] && !slices.ContainsFunc(files, func(f string) bool { return filepath.Dir(f) == path }) {
+			return newest, fmt.Errorf("manifests: folder %s was made anew and is empty: %w", path, errWriting)
 		}
-		target, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			return "", newest, fmt.Errorf("manifests: %w", err)
-		}
-		fmt.Fprintf(&b, "%s\x00%s\x00%d\x00%d\x00", path, target, info.Size(), info.ModTime().UnixNano())
 	}
-	return b.String(), newest, nil
+	return newest, nil
 }

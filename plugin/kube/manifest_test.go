@@ -2,11 +2,15 @@ package kube
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
@@ -120,7 +124,7 @@ func TestManifestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	set := newManifestSet(new(converter), selects, 9)
-	if err := set.addFile(writeFile(t, filepath.Join(dir, "a.yaml"), shopYAML)); err != nil {
+	if err := set.addFile(writeFile(t, filepath.Join(dir, "a.yaml"), shopYAML), io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	web := set.values[zone.Services][0].(*zone.Service)
@@ -152,10 +156,17 @@ func TestManifestErrors(t *testing.T) {
 		"duplicate":     {"a.yaml", "---\n" + web + "---\n#\n---\n" + web, []string{"document 2", "services default/web", "a.yaml: document 1 (line 1)"}},
 		"in a list": {"a.yaml", "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: x}}\n- {apiVersion: v1, kind: Pod, metadata: {name: x}}\n",
 			[]string{"item 2", "pods default/x", "item 1"}},
-		"no JSON":      {"a.json", "{\"apiVersion\": \"v1\",\n \"kind\": ]", []string{"a.json", "document 1", "line 2"}},
-		"half JSON":    {"a.json", "{\"apiVersion\": \"v1\",\n", []string{"a.json", "document 1", "unexpected EOF"}},
-		"second JSON":  {"a.json", "{\"apiVersion\": \"v1\", \"kind\": \"Node\"}\n\n{\"kind\": \"Pod\"}", []string{"document 2 (line 3)"}},
-		"link nowhere": {"b.txt", "", []string{"lost.yaml", "no such file"}},
+		"in a long list": {"a.yaml", "# a dump\napiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: x}\n- apiVersion: v1\n  kind: Service\n  metadata: {name: web}\n  spec: {ports: [{port: eighty}]}\nkind: List\n",
+			[]string{"a.yaml: document 1 (line 1), item 2 (line 7)", "ports.port"}},
+		"no YAML in a list": {"a.yaml", "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  x\n",
+			[]string{"item 1 (line 4)", "yaml: line 7"}},
+		"namespace in upper case": {"a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: Shop}\n", []string{"document 1", `namespace "Shop"`, "lower case"}},
+		"name in upper case":      {"a.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: Shop}\n", []string{"document 1", `name "Shop"`}},
+		"neither YAML nor JSON":   {"a.yaml", "{apiVersion: v1, kind: ]\n", []string{"document 1"}},
+		"no JSON":                 {"a.json", "{\"apiVersion\": \"v1\",\n \"kind\": ]", []string{"a.json", "document 1", "line 2"}},
+		"half JSON":               {"a.json", "{\"apiVersion\": \"v1\",\n", []string{"a.json", "document 1", "unexpected EOF"}},
+		"second JSON":             {"a.json", "{\"apiVersion\": \"v1\", \"kind\": \"Node\"}\n\n{\"kind\": \"Pod\"}", []string{"document 2 (line 3)"}},
+		"link nowhere":            {"b.txt", "", []string{"lost.yaml", "no such file"}},
 	} {
 		dir := t.TempDir()
 		writeFile(t, filepath.Join(dir, test.file), test.content)
@@ -357,7 +368,7 @@ func TestManifestImports(t *testing.T) {
 	if err := os.WriteFile(file, []byte(importsYAML), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := set.addFile(file); err != nil {
+	if err := set.addFile(file, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	values := set.complete()
@@ -368,5 +379,167 @@ func TestManifestImports(t *testing.T) {
 	}
 	if got := values[zone.ServiceImports]; !reflect.DeepEqual(got, want) || len(values[zone.Namespaces]) != 2 || set.ignored != 1 {
 		t.Errorf("%+v, %d namespaces, %d ignored", got, len(values[zone.Namespaces]), set.ignored)
+	}
+}
+
+// What was published stays while a file or a folder is being written.
+func TestManifestBeingWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "a.yaml")
+	writeFile(t, file, yamlService("web", "10.0.0.1"))
+	f := acquireManifests(t, dir)
+	fails := func(text string) {
+		t.Helper()
+		eventually(t, text, func() bool {
+			s := statusOf(t, f, zone.Services)
+			return s.LastError != nil && strings.Contains(s.LastError.Error(), text)
+		})
+		if !known(f, "web") {
+			t.Errorf("%s: nothing left", text)
+		}
+	}
+	writeFile(t, file, "") // as a shell's > does
+	fails("is empty, and was not")
+	writeFile(t, file, yamlService("web", "10.0.0.1")+"---\napiVersion: v1\nki")
+	fails("no newline at its end")
+	writeFile(t, file, yamlService("web", "10.0.0.1")+yamlService("db", "None"))
+	eventually(t, "whole", func() bool { return known(f, "db") })
+
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	fails("no such file")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fails("made anew and is empty")
+	writeFile(t, file, yamlService("api", "10.0.0.2"))
+	eventually(t, "whole", func() bool { return known(f, "api") && !known(f, "web") })
+
+	// An old file without a newline, and a folder that was emptied, are what
+	// they are.
+	writeFile(t, file, strings.TrimSuffix(yamlService("last", "10.0.0.2"), "\n"))
+	eventually(t, "without a newline", func() bool { return known(f, "last") })
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "emptied", func() bool { return !known(f, "last") })
+}
+
+// A file that replaces another of the same size and time is another.
+func TestManifestOfEqualSizeAndTime(t *testing.T) {
+	dir := t.TempDir()
+	file := writeFile(t, filepath.Join(dir, "a.yaml"), yamlService("web", "10.0.0.1"))
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := acquireManifests(t, dir)
+	next := writeFile(t, filepath.Join(dir, "a.yaml~"), yamlService("api", "10.0.0.1"))
+	if err := os.Chtimes(next, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "replaced", func() bool { return known(f, "api") })
+}
+
+// All forms of the same two services.
+func TestManifestForms(t *testing.T) {
+	const web = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"}}`
+	const db = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db", "namespace": "shop"}}`
+	const flow = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}}\n"
+	const item = "apiVersion: v1\n  kind: Service\n  metadata:\n    name: NAME\n    namespace: shop\n    annotations:\n      text: |\n        - no item\n\n        items:\n      list:\n"
+	items := func(indent string) string {
+		return indent + strings.ReplaceAll("- "+strings.Replace(item, "NAME", "web", 1)+"- "+strings.Replace(item, "NAME", "db", 1), "\n", "\n"+indent) + "\n"
+	}
+	for name, content := range map[string]string{
+		"JSON after JSON":     web + db,
+		"--- after JSON":      web + "\n---\n" + db,
+		"YAML after JSON":     web + "\n---\n" + yamlService("db", "None"),
+		"flow":                flow + "---\n" + strings.Replace(flow, "web", "db", 1),
+		"flow List":           "{apiVersion: v1, kind: List, items: [" + web + "," + db + "]}",
+		"List":                "apiVersion: v1\nitems:\n" + items("") + "kind: List\nmetadata:\n  resourceVersion: \"\"\n",
+		"List, items last":    "apiVersion: v1\nkind: List\nitems: # two\n" + items(""),
+		"List, indented":      "apiVersion: v1\nkind: List\nitems:\n# comment\n" + items("  "),
+		"List, CRLF":          strings.ReplaceAll("apiVersion: v1\nkind: List\nitems:\n"+items(""), "\n", "\r\n"),
+		"List of its kind":    "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: web, namespace: shop}\n- metadata: {name: db, namespace: shop}\n",
+		"List with an anchor": "apiVersion: v1\nkind: List\nitems:\n- &web\n  apiVersion: v1\n  kind: Service\n  metadata: {name: web, namespace: shop}\n- <<: *web\n  metadata: {name: db, namespace: shop}\n",
+		"List in a List":      "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items:\n  - " + web + "\n  - " + db + "\n",
+	} {
+		f := acquireManifests(t, writeFile(t, filepath.Join(t.TempDir(), "a.yaml"), content))
+		if n := f.Index().Objects(zone.Services); n != 2 || !known(f, "web") || !known(f, "db") {
+			t.Errorf("%s: %d services, error %v", name, n, statusOf(t, f, zone.Services).LastError)
+		}
+		f.Release()
+	}
+}
+
+func TestManifestIgnoredKinds(t *testing.T) {
+	const old = "---\napiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: web-1}\n"
+	f := acquireManifests(t, writeFile(t, filepath.Join(t.TempDir(), "a.yaml"), shopYAML+old+old))
+	s := statusOf(t, f, zone.Services)
+	want := []string{"apps/v1 Deployment", "discovery.k8s.io/v1beta1 EndpointSlice", "v1 Endpoints"}
+	if s.Ignored != 4 || !reflect.DeepEqual(s.IgnoredKinds, want) {
+		t.Errorf("%d ignored, of %q, want 4 of %q", s.Ignored, s.IgnoredKinds, want)
+	}
+}
+
+// A List is parsed item by item: the peak is that of the file, a few times over.
+func TestManifestListMemory(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("apiVersion: v1\nitems:\n")
+	for i := range 4000 {
+		fmt.Fprintf(&b, "- apiVersion: v1\n  kind: Service\n  metadata:\n    name: s%d\n    namespace: shop\n    labels:\n", i)
+		for l := range 30 {
+			fmt.Fprintf(&b, "      label-%d: value\n", l)
+		}
+		b.WriteString("  spec:\n    clusterIP: None\n")
+	}
+	b.WriteString("kind: List\n")
+	content := []byte(b.String())
+	b.Reset()
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	items, ok := splitYAMLList(content)
+	if !ok || len(items) != 4000 {
+		t.Fatalf("%d items, %v", len(items), ok)
+	}
+	largest := 0
+	for _, item := range items {
+		largest = max(largest, len(item.text))
+	}
+	if largest > len(content)/1000 {
+		t.Errorf("an item of %d bytes in a List of %d", largest, len(content))
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(10))
+	base := heapInUse()
+	done, peak := make(chan struct{}), make(chan uint64)
+	go func() {
+		var most uint64
+		for {
+			select {
+			case <-done:
+				peak <- most
+				return
+			case <-time.After(time.Millisecond):
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				most = max(most, m.HeapAlloc)
+			}
+		}
+	}()
+	f := acquireManifests(t, file)
+	close(done)
+	grown := int64(<-peak) - int64(base)
+	t.Logf("heap grew by %d KiB while reading %d KiB", grown>>10, len(content)>>10)
+	if f.Index().Objects(zone.Services) != 4000 || grown > 8*int64(len(content)) {
+		t.Errorf("%d services, the heap grew by %d bytes for a file of %d", f.Index().Objects(zone.Services), grown, len(content))
 	}
 }

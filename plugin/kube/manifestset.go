@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -15,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 	"sigs.k8s.io/yaml"
@@ -30,7 +33,11 @@ type manifestSet struct {
 	values  [len(resources)][]zone.Object
 	origins map[objectName]origin // of raw objects, whether or not they have values
 	ignored int                   // objects of other kinds
+	kinds   []string              // which, sorted, but no more than maxIgnored
 }
+
+// maxIgnored bounds the kinds that are remembered to be named in the log.
+const maxIgnored = 20
 
 type objectName struct {
 	kind zone.Resource
@@ -43,12 +50,16 @@ type origin struct {
 	document int // from 1
 	line     int // where the document begins, from 1
 	item     int // of a List, from 1; 0: not in a list
+	itemLine int // where the item begins, from 1; 0: not known
 }
 
 func (o origin) String() string {
 	s := fmt.Sprintf("%s: document %d (line %d)", o.file, o.document, o.line)
 	if o.item > 0 {
 		s += fmt.Sprintf(", item %d", o.item)
+	}
+	if o.itemLine > 0 {
+		s += fmt.Sprintf(" (line %d)", o.itemLine)
 	}
 	return s
 }
@@ -71,44 +82,14 @@ func (m *manifestSet) complete() [len(resources)][]zone.Object {
 	return m.values
 }
 
-// addFile adds the objects in a file. Errors say where in the file.
-func (m *manifestSet) addFile(file string) error {
+// addFile adds the objects in a file, and its content to sum. Errors say where
+// in the file.
+func (m *manifestSet) addFile(file string, sum io.Writer) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("manifests: %w", err)
 	}
-	if utilyaml.IsJSONBuffer(content) {
-		return m.addJSON(file, content)
-	}
-	return m.addYAML(file, content)
-}
-
-func (m *manifestSet) addJSON(file string, content []byte) error {
-	in := json.NewDecoder(bytes.NewReader(content))
-	counted := 0 // so far at.line is counted: from the top for each document would be quadratic
-	for at := (origin{file: file, document: 1, line: 1}); ; at.document++ {
-		var document json.RawMessage
-		err := in.Decode(&document)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			end := in.InputOffset()
-			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-				end = syntax.Offset
-			}
-			return fmt.Errorf("%s: line %d: %w", at, lines(content[:min(int(end), len(content))])+1, err)
-		}
-		begin := int(in.InputOffset()) - len(document)
-		at.line += lines(content[counted:begin])
-		counted = begin
-		if err := m.addDocument(at, document); err != nil {
-			return err
-		}
-	}
-}
-
-func (m *manifestSet) addYAML(file string, content []byte) error {
+	_, _ = sum.Write(content) // a hash
 	in := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
 	at := origin{file: file, document: 1, line: 1}
 	for {
@@ -119,20 +100,95 @@ func (m *manifestSet) addYAML(file string, content []byte) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", at, err)
 		}
-		asJSON, err := yaml.YAMLToJSON(document)
+		n, err := m.addText(at, document)
 		if err != nil {
-			// Again, at its place in the file, for the line in the error.
-			_, err = yaml.YAMLToJSON(append(bytes.Repeat([]byte("\n"), at.line-1), document...))
+			return err
+		}
+		at.document += n
+		at.line += lines(document) + 1 // the separator
+	}
+}
+
+// addText adds the objects between two separators, and returns how many
+// documents that is: one in YAML, or any number in JSON.
+func (m *manifestSet) addText(at origin, text []byte) (n int, err error) {
+	if utilyaml.IsJSONBuffer(text) {
+		if n, err = m.addJSON(at, text); err == nil {
+			return n, nil
+		}
+		// YAML may begin in the same way.
+		if syntax := new(json.SyntaxError); n > 0 || !errors.As(err, &syntax) {
+			return n, err
+		}
+		if _, yamlErr := yaml.YAMLToJSON(text); yamlErr != nil {
+			return n, err
+		}
+	}
+	if items, ok := splitYAMLList(text); ok {
+		return 1, m.addItems(at, items)
+	}
+	asJSON, err := toJSON(text, at.line)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", at, err)
+	}
+	// Without an object there is just a separator or a comment.
+	if bytes.Equal(asJSON, []byte("null")) {
+		return 0, nil
+	}
+	return 1, m.addDocument(at, asJSON)
+}
+
+// addItems adds the items of a List.
+func (m *manifestSet) addItems(at origin, items []yamlItem) error {
+	for i, item := range items {
+		at.item, at.itemLine = i+1, at.line+item.line
+		asJSON, err := toJSON(item.text, at.itemLine)
+		if err != nil {
 			return fmt.Errorf("%s: %w", at, err)
 		}
-		// Without an object there is just a separator or a comment.
-		if !bytes.Equal(asJSON, []byte("null")) {
-			if err := m.addDocument(at, asJSON); err != nil {
-				return err
-			}
-			at.document++
+		if err := m.addDocument(at, asJSON); err != nil {
+			return err
 		}
-		at.line += lines(document) + 1 // the separator
+	}
+	return nil
+}
+
+// toJSON converts a piece of a file that begins at line.
+func toJSON(text []byte, line int) ([]byte, error) {
+	asJSON, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		// Again, at its place in the file, for the line in the error.
+		_, err = yaml.YAMLToJSON(append(bytes.Repeat([]byte("\n"), line-1), text...))
+	}
+	return asJSON, err
+}
+
+// addJSON adds one JSON document after the other, and returns how many there
+// were.
+func (m *manifestSet) addJSON(at origin, content []byte) (n int, err error) {
+	in := json.NewDecoder(bytes.NewReader(content))
+	counted := 0 // so far at.line is counted: from the top for each document would be quadratic
+	first := at.line
+	for ; ; n++ {
+		var document json.RawMessage
+		err := in.Decode(&document)
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			end := in.InputOffset()
+			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+				end = syntax.Offset
+			}
+			return n, fmt.Errorf("%s: line %d: %w", at, first+lines(content[:min(int(end), len(content))]), err)
+		}
+		begin := int(in.InputOffset()) - len(document)
+		at.line += lines(content[counted:begin])
+		counted = begin
+		if err := m.addDocument(at, document); err != nil {
+			return n, err
+		}
+		at.document++
 	}
 }
 
@@ -141,10 +197,10 @@ func lines(b []byte) int { return bytes.Count(b, []byte("\n")) }
 // addDocument adds the object in document, which is JSON, or the objects if it
 // is a list.
 func (m *manifestSet) addDocument(at origin, document []byte) error {
-	decoded, _, err := codecs.UniversalDeserializer().Decode(document, nil, nil)
+	decoded, kind, err := codecs.UniversalDeserializer().Decode(document, nil, nil)
 	switch {
 	case runtime.IsNotRegisteredError(err):
-		m.ignored++
+		m.ignore(kind)
 		return nil
 	case runtime.IsMissingKind(err):
 		return fmt.Errorf("%s: kind is missing", at) // err has the whole document
@@ -167,13 +223,22 @@ func (m *manifestSet) addDocument(at origin, document []byte) error {
 		return nil
 	}
 	if !meta.IsListType(decoded) {
-		m.ignored++ // an option or status of the API itself
+		m.ignore(kind) // an option or status of the API itself
 		return nil
 	}
 	return meta.EachListItem(decoded, func(item runtime.Object) error {
 		at.item++
 		return m.addObject(at, item.(object))
 	})
+}
+
+func (m *manifestSet) ignore(kind *schema.GroupVersionKind) {
+	m.ignored++
+	version, name := kind.ToAPIVersionAndKind()
+	text := version + " " + name
+	if i, found := slices.BinarySearch(m.kinds, text); !found && len(m.kinds) < maxIgnored {
+		m.kinds = slices.Insert(m.kinds, i, text)
+	}
 }
 
 func (m *manifestSet) addObject(at origin, raw object) error {
@@ -213,6 +278,12 @@ func (m *manifestSet) addObject(at origin, raw object) error {
 		raw.SetNamespace("")
 	} else if raw.GetNamespace() == "" {
 		raw.SetNamespace(metav1.NamespaceDefault)
+	}
+	// Questions are asked in any case, and objects found in lower case.
+	for what, value := range map[string]string{"namespace": raw.GetNamespace(), "name": raw.GetName()} {
+		if value != strings.ToLower(value) {
+			return fmt.Errorf("%s: metadata.%s %q: Kubernetes has names in lower case alone", at, what, value)
+		}
 	}
 	name := objectName{kind, zone.Key{Namespace: raw.GetNamespace(), Name: raw.GetName()}}
 	if other, ok := m.origins[name]; ok {

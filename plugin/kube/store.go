@@ -26,6 +26,7 @@ type store struct {
 	added, modified, deleted, lists atomic.Uint64
 	lastEvent, lastContact          atomic.Int64 // Unix time in ns; 0: none yet
 	ignored                         atomic.Int64 // of the last load of manifests
+	ignoredKinds                    atomic.Pointer[[]string]
 	resourceVersion                 atomic.Pointer[string]
 	failure                         atomic.Pointer[failure]
 	syncOnce                        sync.Once
@@ -177,6 +178,9 @@ func (s *store) status() Status {
 		Ignored:     int(s.ignored.Load()),
 		LastEvent:   unixNano(s.lastEvent.Load()),
 		LastContact: unixNano(s.lastContact.Load()),
+	}
+	if kinds := s.ignoredKinds.Load(); kinds != nil {
+		st.IgnoredKinds = *kinds
 	}
 	if v := s.resourceVersion.Load(); v != nil {
 		st.ResourceVersion = *v
