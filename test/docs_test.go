@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
@@ -18,13 +20,13 @@ import (
 // example is a Corefile that the documentation shows.
 type example struct{ name, corefile string }
 
-// TestExamples loads every Corefile in README.md, docs and corefile-examples
+// TestExamples loads every Corefile in README.md, docs, deploy and corefile-examples
 // into a server. Files that they name are those of this repository; what they
 // say of ports is left out.
 func TestExamples(t *testing.T) {
 	t.Chdir("..")
 	var examples []example
-	for _, pattern := range []string{"README.md", "docs/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "deploy/*.md", "deploy/*/*.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -53,6 +55,124 @@ func TestExamples(t *testing.T) {
 		t.Error("the example of the quick start was not found")
 	}
 }
+
+// pages are the files of documentation in the repository.
+func pages(t *testing.T) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || d.Name() == "bin" || d.Name() == "results") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) == ".md" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil || len(files) < 15 {
+		t.Fatalf("%d pages, %v", len(files), err)
+	}
+	return files
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
+	code    = regexp.MustCompile("(?s)```.*?\n *```|`[^`\n]*`")
+)
+
+// anchors returns what links to a page can have behind their #, as GitHub makes
+// it of headings.
+func anchors(t *testing.T, file string) map[string]bool {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(fence.ReplaceAllString(string(content), ""), -1) {
+		anchor := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1])
+		found[anchor] = true
+	}
+	return found
+}
+
+// TestLinks follows every link of the documentation that stays in the repository,
+// to the heading if it has one.
+func TestLinks(t *testing.T) {
+	t.Chdir("..")
+	followed := 0
+	for _, file := range pages(t) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(string(content), ""), -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(m[1], "#")
+			target := file
+			if path != "" {
+				target = filepath.Join(filepath.Dir(file), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", file, m[1], err)
+			} else if anchor != "" && !anchors(t, target)[anchor] {
+				t.Errorf("%s links to %s: %s has no such heading", file, m[1], target)
+			}
+			followed++
+		}
+	}
+	if followed < 50 {
+		t.Errorf("only %d links", followed)
+	}
+}
+
+// TestCommands has bash read every block of shell commands, and make know every
+// target that they and the text name.
+func TestCommands(t *testing.T) {
+	t.Chdir("..")
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for _, file := range pages(t) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range fence.FindAllStringSubmatch(string(content), -1) {
+			if m[1] != "sh" {
+				continue
+			}
+			blocks++
+			bash := exec.Command("bash", "-n")
+			bash.Stdin = strings.NewReader(m[2])
+			if out, err := bash.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v %s in\n%s", file, err, out, m[2])
+			}
+		}
+		for _, m := range makeTarget.FindAllStringSubmatch(string(content), -1) {
+			if !regexp.MustCompile(`(?m)^` + m[1] + `:`).Match(makefile) {
+				t.Errorf("%s: make has no target %s", file, m[1])
+			}
+		}
+	}
+	if blocks < 15 {
+		t.Errorf("only %d blocks of commands", blocks)
+	}
+}
+
+var makeTarget = regexp.MustCompile("(?m)(?:`|^)make ([a-z-]+)")
 
 var fence = regexp.MustCompile("(?ms)^[ \t]*```[ \t]*([a-z]*)[ \t]*\n(.*?)^[ \t]*```")
 
