@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/mod/modfile"
 
 	"github.com/clusterdns/clusterdns/bench/peer"
 	"github.com/clusterdns/clusterdns/bench/results"
@@ -96,9 +97,19 @@ func lookPath(program string) (string, error) {
 // kubetestVersion tells worlds apart that were created by different versions of
 // Kubernetes.
 func (r *runner) kubetestVersion() (string, error) {
-	mod, err := os.ReadFile(filepath.Join(r.repo, "test", "controlplane", "go.mod"))
+	file := filepath.Join(r.repo, "test", "controlplane", "go.mod")
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("version of the control plane: %w", err)
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(mod))[:12], nil
+	mod, err := modfile.ParseLax(file, text, nil)
+	if err != nil {
+		return "", fmt.Errorf("version of the control plane: %w", err)
+	}
+	for _, r := range mod.Require {
+		if r.Mod.Path == "k8s.io/kubernetes" {
+			return r.Mod.Version, nil
+		}
+	}
+	return "", fmt.Errorf("version of the control plane: %s does not require k8s.io/kubernetes", file)
 }
