@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/clusterdns/clusterdns/bench/results"
@@ -283,36 +284,30 @@ func pin(cpu int) error {
 // machine describes what is measured on.
 func machine() map[string]string {
 	m := map[string]string{"go": runtime.Version(), "arch": runtime.GOARCH}
-	if out, err := exec.Command("uname", "-sr").Output(); err == nil {
-		m["kernel"] = strings.TrimSpace(string(out))
+	var uname unix.Utsname
+	if err := unix.Uname(&uname); err == nil {
+		m["kernel"] = unix.ByteSliceToString(uname.Sysname[:]) + " " + unix.ByteSliceToString(uname.Release[:])
 	}
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		m["cores"] = fmt.Sprint(strings.Count("\n"+string(text), "\nprocessor"))
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				m["cpu"] = strings.TrimSpace(value)
-			}
-		}
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return m
 	}
-	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if value, ok := strings.CutPrefix(line, "MemTotal:"); ok {
-				m["memory"] = strings.TrimSpace(value)
-			}
-		}
+	if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
+		m["cores"], m["cpu"] = strconv.Itoa(len(cpus)), cpus[0].ModelName
 	}
-	if text, err := os.ReadFile("/etc/os-release"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if value, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
-				m["os"] = strings.Trim(strings.TrimSpace(value), `"`)
-			}
-		}
+	if memory, err := fs.Meminfo(); err == nil && memory.MemTotal != nil {
+		m["memory"] = fmt.Sprintf("%d kB", *memory.MemTotal)
+	}
+	if load, err := fs.LoadAvg(); err == nil {
+		m["load before"] = fmt.Sprintf("%.2f %.2f %.2f", load.Load1, load.Load5, load.Load15)
 	}
 	if text, err := os.ReadFile("/etc/debian_version"); err == nil {
 		m["debian"] = strings.TrimSpace(string(text))
 	}
-	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		m["load before"] = strings.Join(strings.Fields(string(text))[:3], " ")
+	if text, err := os.ReadFile("/etc/os-release"); err == nil {
+		_, name, _ := strings.Cut("\n"+string(text), "\nPRETTY_NAME=")
+		name, _, _ = strings.Cut(name, "\n")
+		m["os"] = strings.Trim(name, `"`)
 	}
 	return m
 }

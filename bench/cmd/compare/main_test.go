@@ -17,3 +17,13 @@ func TestStrictly(t *testing.T) {
 		t.Errorf("a void figure: %v", err)
 	}
 }
+
+// TestMachine wants what every Linux says of itself.
+func TestMachine(t *testing.T) {
+	m := machine()
+	for _, key := range []string{"cores", "kernel", "memory", "load before", "go", "arch"} {
+		if m[key] == "" {
+			t.Errorf("no %s in %v", key, m)
+		}
+	}
+}
