@@ -104,6 +104,7 @@ type reflection struct {
 	answered  time.Time     // when the last watch was
 	delay     time.Duration // before it
 	noInitial atomic.Bool   // WatchLists do not end here
+	silent    atomic.Bool   // the last watch was, and there was no event since
 }
 
 func (f *reflection) request(options metav1.ListOptions) *rest.Request {
@@ -182,8 +183,10 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 	if err == nil {
 		if _, answered := w.(*watch.StreamWatcher); answered {
 			f.answered = time.Now()
-			f.store.contact()
-			return newBounded(w, f.store, f.bounds, initial, func() { f.noInitial.Store(true) }), nil
+			if !f.silent.Load() {
+				f.store.contact()
+			}
+			return newBounded(w, f, initial), nil
 		}
 		err = errNoAnswer
 		if initial { // perhaps a list gets one

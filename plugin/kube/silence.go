@@ -53,20 +53,19 @@ func (b bounds) orDefault() bounds {
 //     and the reflector goes on where it was. If there was no event at all, it
 //     ends with an Error, and the reflector lists anew.
 //  3. Errors are noted as the feed's failure, the API server's included: the
-//     reflector says nothing of them.
+//     reflector says nothing of them. After silence, that the API server
+//     answers with another watch does not count as a sign of life.
 type bounded struct {
 	in      watch.Interface
 	out     chan watch.Event
 	stopped chan struct{}
 	stop    sync.Once
-	store   *store
-	bounds  bounds
-	initial bool   // initial events are awaited
-	endless func() // called if the initial events do not end
+	f       *reflection
+	initial bool // initial events are awaited
 }
 
-func newBounded(in watch.Interface, st *store, b bounds, initial bool, endless func()) *bounded {
-	w := &bounded{in: in, out: make(chan watch.Event), stopped: make(chan struct{}), store: st, bounds: b, initial: initial, endless: endless}
+func newBounded(in watch.Interface, f *reflection, initial bool) *bounded {
+	w := &bounded{in: in, out: make(chan watch.Event), stopped: make(chan struct{}), f: f, initial: initial}
 	go w.run()
 	return w
 }
@@ -80,9 +79,9 @@ func (w *bounded) Stop() { w.stop.Do(func() { close(w.stopped) }) }
 func (w *bounded) run() {
 	defer close(w.out)
 	defer w.in.Stop()
-	limit := w.bounds.events
+	limit := w.f.bounds.events
 	if w.initial {
-		limit = w.bounds.initial
+		limit = w.f.bounds.initial
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -91,11 +90,11 @@ func (w *bounded) run() {
 		case <-w.stopped:
 			return
 		case <-timer.C:
-			switch {
-			case w.initial:
-				w.endless()
+			if w.initial {
+				w.f.noInitial.Store(true)
 				w.fail(fmt.Errorf("the initial events of a watch did not end, waited for %v", limit), true)
-			default:
+			} else {
+				w.f.silent.Store(true)
 				w.fail(fmt.Errorf("a watch was silent for %v", limit), quiet)
 			}
 			return
@@ -106,12 +105,13 @@ func (w *bounded) run() {
 				}
 				return
 			}
+			w.f.silent.Store(false)
 			switch e.Type {
 			case watch.Error:
-				w.store.fail(apierrors.FromObject(e.Object))
+				w.f.store.fail(apierrors.FromObject(e.Object))
 			case watch.Bookmark:
 				if o, ok := e.Object.(metav1.Object); ok && o.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
-					w.initial, limit = false, w.bounds.events
+					w.initial, limit = false, w.f.bounds.events
 				}
 			}
 			if !w.send(e) {
@@ -127,7 +127,7 @@ func (w *bounded) run() {
 
 // fail notes err and, if asked to, has the reflector list.
 func (w *bounded) fail(err error, list bool) {
-	w.store.fail(err)
+	w.f.store.fail(err)
 	if list {
 		w.send(watch.Event{Type: watch.Error, Object: &metav1.Status{
 			Status: metav1.StatusFailure, Message: err.Error(), Code: http.StatusGatewayTimeout,

@@ -40,6 +40,24 @@ func TestSilentWatch(t *testing.T) {
 	})
 }
 
+// While watches are answered and silent, the feed is lost.
+func TestSilenceIsLoss(t *testing.T) {
+	api := newAPIServer(t, true)
+	f := acquireSynced(t, quick(api.config(), bounds{events: short}))
+	api.set(service("web", "10.0.0.1"))
+	eventually(t, "event", func() bool { return known(f, "web") })
+	api.fail(mute, "list services")
+	api.fail(silent, "watchlist services", "watch services")
+	// One watch more, and a WatchList.
+	eventually(t, "two more", func() bool {
+		s := statusOf(t, f, zone.Services)
+		if s.LastError != nil && s.LastContact.After(s.LastErrorTime) {
+			t.Fatalf("in contact at %v, after %v at %v", s.LastContact, s.LastError, s.LastErrorTime)
+		}
+		return api.requested("watchlist services") == 2
+	})
+}
+
 // New watches that are silent from their first moment on: what is known comes
 // from lists.
 func TestSilentWatchesLead(t *testing.T) {
