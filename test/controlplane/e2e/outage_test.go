@@ -57,6 +57,7 @@ func TestOutage(t *testing.T) {
 	t.Run("missed", o.testMissed)
 	t.Run("absent", o.testAbsent)
 	t.Run("reload", o.testReload)
+	t.Run("source", o.testSource)
 	t.Run("plain list", o.testPlainList)
 }
 
