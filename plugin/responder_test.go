@@ -131,7 +131,7 @@ func (b *bothWays) compare(msg []byte) (answered bool, err error) {
 		}
 		return false, nil
 	}
-	b.lane.Sent(time.Millisecond)
+	b.lane.Sent(time.Millisecond, 0)
 	var want []byte
 	b.wire.in <- msg
 	select {
@@ -429,7 +429,7 @@ func TestLaneDeclines(t *testing.T) {
 		}
 		r := plan.NewResponder()
 		_, ok := r.Append(nil, packet, fastlane.Client{})
-		r.Sent(0)
+		r.Sent(0, 0)
 		if ok != (row.what == "") {
 			t.Errorf("%v: answered: %v", row.msg.Question[0], ok)
 		}
@@ -503,7 +503,7 @@ func TestLaneAllocations(t *testing.T) {
 					t.Fatalf("%s: declined", row.question)
 				}
 			}
-			r.Sent(time.Microsecond)
+			r.Sent(time.Microsecond, 0)
 		}); got != 0 {
 			t.Errorf("%s: %v allocations for 10 queries", row.question, got)
 		}
@@ -604,7 +604,7 @@ func BenchmarkLane(b *testing.B) {
 						b.Fatal("declined")
 					}
 					if i++; i%16 == 0 {
-						r.Sent(time.Microsecond)
+						r.Sent(time.Microsecond, 0)
 					}
 				}
 			})

@@ -25,6 +25,7 @@ import (
 //
 //	lane   the Responder answers
 //	big    the same, in bigReply octets
+//	huge   the same, in more octets than a datagram has room for
 //	panic  the Responder panics
 //	stick  the Responder answers when stuck is closed
 //	wait   the chain answers when gate is closed
@@ -37,6 +38,7 @@ type fake struct {
 	seen        func(dns.ResponseWriter, *dns.Msg) // unless nil, is called by the chain
 	sent        atomic.Int64                       // calls of Responders' Sent
 	sentPanics  atomic.Int64                       // how many of them are still to panic
+	lost        atomic.Int64                       // replies that could not be sent
 
 	mu   sync.Mutex
 	logs []string
@@ -67,6 +69,8 @@ func (f *fake) Append(dst, msg []byte, _ Client) ([]byte, bool) {
 	case "lane":
 	case "big":
 		size = bigReply
+	case "huge":
+		size = dns.MaxMsgSize
 	case "panic":
 		panic("as the query says")
 	case "stick":
@@ -84,8 +88,9 @@ func (f *fake) Append(dst, msg []byte, _ Client) ([]byte, bool) {
 	return dst, true
 }
 
-func (f *fake) Sent(time.Duration) {
+func (f *fake) Sent(_ time.Duration, lost int) {
 	f.sent.Add(1)
+	f.lost.Add(int64(lost))
 	if f.sentPanics.Add(-1) >= 0 {
 		panic("in Sent")
 	}

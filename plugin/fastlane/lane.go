@@ -19,12 +19,15 @@ type Config struct {
 	// Others is how many sockets CoreDNS has there for UDP, and as many for
 	// TCP: more than one with its plugin multisocket.
 	Others int
-	// Workers is the number of sockets of the lane's own.
+	// Workers is how many goroutines receive datagrams.
 	Workers int
 	// The limits of CoreDNS's server for TCP connections. A MaxTCPQueries below
 	// 1 is no limit.
 	ReadTimeout, WriteTimeout time.Duration
 	MaxTCPQueries             int
+	// MaxPassed is how many messages may be with the chain at once. A datagram
+	// more is dropped, a TCP connection waits. Below 1 it is DefaultMaxPassed.
+	MaxPassed int
 }
 
 // Options are what a Lane is opened with besides its Config.
@@ -48,8 +51,10 @@ type Lane struct {
 	program atomic.Pointer[Program]
 
 	streams  streams
+	passed   *passed
 	panics   atomic.Uint64
 	errors   atomic.Uint64
+	unsent   atomic.Uint64
 	closed   chan struct{}
 	closeOne sync.Once
 	tcpEnded chan struct{} // closed when the listener and all streams are
@@ -74,14 +79,17 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lane{cfg: laneConfig{cfg, opt}, before: before, sockets: s, closed: make(chan struct{}), tcpEnded: make(chan struct{})}
+	l := &Lane{
+		cfg: laneConfig{cfg, opt}, before: before, sockets: s, passed: newPassed(cfg.MaxPassed),
+		closed: make(chan struct{}), tcpEnded: make(chan struct{}),
+	}
 	l.program.Store(p)
 	for _, c := range s.UDP {
 		l.workers = append(l.workers, l.newWorker(c))
 	}
 	addProcs(len(l.workers))
 	l.tcp = &dns.Server{
-		Listener: listener{s.TCP, l}, Net: "tcp", Handler: dns.HandlerFunc(l.serveDNS),
+		Listener: listener{s.TCP, l}, Net: "tcp", Handler: l.passed.streamed(l.serveDNS),
 		TsigSecret:    map[string]string{},
 		MaxTCPQueries: -1, // streams count, also what the dns.Server does not see
 		ReadTimeout:   cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout,
@@ -230,6 +238,12 @@ type Stats struct {
 	Streams int    // open TCP connections
 	Panics  uint64 // messages lost to a panic
 	Errors  uint64 // of receiving and sending
+	Unsent  uint64 // replies of Responders that could not be sent
+	Passed  int    // messages that are with the chain
+	Dropped uint64 // datagrams that were not passed on, because too many were
+	// Overflow is how many datagrams the kernel has dropped before anybody saw
+	// them, by the queue that they were for. See queues.
+	Overflow []uint64
 	// Batches are the numbers of batches received, by the logarithm to base 2
 	// of their size, rounded down, and Datagrams is how many were in them.
 	Batches   []uint64
@@ -239,11 +253,17 @@ type Stats struct {
 // Stats returns l's counters.
 func (l *Lane) Stats() Stats {
 	s := Stats{
-		Sockets: len(l.workers), Streams: l.streams.len(),
-		Panics: l.panics.Load(), Errors: l.errors.Load(),
-		Batches: make([]uint64, len(l.workers[0].received)),
+		Sockets: len(l.workers) * queues, Streams: l.streams.len(),
+		Panics: l.panics.Load(), Errors: l.errors.Load(), Unsent: l.unsent.Load(),
+		Passed: len(l.passed.slots), Dropped: l.passed.dropped.Load(),
+		Overflow: make([]uint64, queues),
+		Batches:  make([]uint64, len(l.workers[0].received)),
 	}
 	for _, w := range l.workers {
+		drops, _ := w.conn.Drops() // of a lane that has closed there are none to be had
+		for q, n := range drops {
+			s.Overflow[q] += uint64(n)
+		}
 		s.Datagrams += w.datagrams.Load()
 		for i := range w.received {
 			s.Batches[i] += w.received[i].Load()

@@ -21,8 +21,9 @@ type Responder interface {
 	// retains neither. msg has at most MaxMessage octets.
 	Append(dst, msg []byte, from Client) ([]byte, bool)
 	// Sent is called when the replies appended since the last call are on their
-	// way, elapsed after their messages were received.
-	Sent(elapsed time.Duration)
+	// way, elapsed after their messages were received, but for lost of them,
+	// which could not be sent.
+	Sent(elapsed time.Duration, lost int)
 }
 
 // MaxMessage is the length in octets of the longest message that a Responder

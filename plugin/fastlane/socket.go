@@ -27,14 +27,26 @@ import (
 // Their life is openSockets, serve what arrives, Steer, SteerAway, serve what waits in
 // the queues, Close.
 type sockets struct {
-	// UDP are the n sockets of openSockets, in the order of their indices.
+	// UDP are the n workers' of openSockets, each with queues sockets, in the
+	// order of their indices.
 	UDP []*mmsg.Conn
 	TCP *net.TCPListener
 
 	others int
 }
 
-// openSockets opens n UDP sockets and a TCP listener at addr, where a
+// queues is how many sockets each worker has. A datagram comes to one of a
+// worker chosen at random, to the one that its sender's address hashes to. So
+// what one address sends, whatever its ports, is in one queue of each worker,
+// and a flood overflows that; the worker takes the same from each queue that
+// has something. Who shares a queue with the flood suffers with it: one address
+// in queues. Senders that forge addresses fill all of them.
+const (
+	logQueues = 3
+	queues    = 1 << logQueues
+)
+
+// openSockets opens the UDP sockets of n workers and a TCP listener at addr, where a
 // CoreDNS server is bound already; addr is the string that it listens on, so
 // that the sockets come out alike, dual-stack or not. others ≥ 1 is how many
 // UDP sockets CoreDNS holds there, and how many listeners, one unless there is
@@ -52,19 +64,30 @@ func openSockets(addr string, others, n int) (*sockets, error) {
 	if others < 1 || n < 1 {
 		return nil, fmt.Errorf("%d sockets beside %d of CoreDNS: both must be at least 1", n, others)
 	}
-	s := &sockets{others: others}
-	if err := s.open(addr, n); err != nil {
-		return nil, errors.Join(err, s.Close())
+	for tries := 1; ; tries++ {
+		s := &sockets{others: others}
+		err := s.open(addr, n)
+		if err == nil {
+			return s, nil
+		}
+		err = errors.Join(err, s.Close())
+		if tries == openTries || !errors.Is(err, errChanged) {
+			return nil, err
+		}
 	}
-	return s, nil
 }
 
-// Steer has the kernel give every new datagram and connection to ours, each
-// datagram to a random one. Traffic already in CoreDNS's queues stays there.
+// Sockets of an instance that is no more may close while ours are opened.
+const openTries = 3
+
+// errChanged says that sockets of others have gone meanwhile.
+var errChanged = errors.New("sockets of others have gone meanwhile")
+
+// Steer has the kernel give every new datagram and connection to ours. Traffic already in CoreDNS's queues stays there.
 // It may be called again, after SteerAway as well. After an error some traffic
 // may be steered and some not.
 func (s *sockets) Steer() error {
-	return s.steer(choice{s.others, len(s.UDP)}, choice{s.others, 1})
+	return s.steer(choice{first: s.others, n: len(s.UDP), logQueues: logQueues}, choice{first: s.others, n: 1})
 }
 
 // SteerAway has the kernel give every new datagram and connection to CoreDNS's
@@ -74,7 +97,7 @@ func (s *sockets) Steer() error {
 // receiver another CPU was choosing (the old program goes after an RCU grace
 // period), and connections whose SYN we had. Drain for a while.
 func (s *sockets) SteerAway() error {
-	return s.steer(choice{0, s.others}, choice{0, s.others})
+	return s.steer(choice{n: s.others}, choice{n: s.others})
 }
 
 // Close closes the sockets. What they hold is lost. The group keeps its
@@ -91,6 +114,6 @@ func (s *sockets) Close() error {
 	return errors.Join(errs...)
 }
 
-// choice is the members first to first+n-1 of a group, to choose one from at
-// random.
-type choice struct{ first, n int }
+// choice is n times 2^logQueues members of a group, from first on: one of the n
+// to choose at random, and in that the one that the sender's address hashes to.
+type choice struct{ first, n, logQueues int }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -54,11 +55,19 @@ func (s *sockets) expect(network, what string, a netip.AddrPort) (int, error) {
 
 func (s *sockets) openUDP(addr string, n, before int) error {
 	for range n {
-		c, err := reuseport.ListenPacket("udp", addr)
-		if err != nil {
-			return err
+		var worker []*net.UDPConn
+		for range queues {
+			c, err := reuseport.ListenPacket("udp", addr)
+			if err != nil {
+				for _, c := range worker {
+					c.Close()
+				}
+				return err
+			}
+			setBuffers(c.(*net.UDPConn))
+			worker = append(worker, c.(*net.UDPConn))
 		}
-		conn, err := mmsg.NewConn(c.(*net.UDPConn))
+		conn, err := mmsg.NewConn(worker...)
 		if err != nil {
 			return err
 		}
@@ -69,10 +78,33 @@ func (s *sockets) openUDP(addr string, n, before int) error {
 		return err
 	}
 	// More may have come from elsewhere.
-	if after < before+n {
-		return fmt.Errorf("%d UDP sockets hold %v, expected %d of CoreDNS and %d of ours", after, s.UDP[0].LocalAddr(), before, n)
+	if after < before+n*queues {
+		return fmt.Errorf("%d UDP sockets hold %v, expected %d of others and %d of ours: %w", after, s.UDP[0].LocalAddr(), before, n*queues, errChanged)
 	}
 	return nil
+}
+
+// bufferSize is how much a socket's queues take, in octets of what they carry;
+// the kernel doubles it for its overhead. A small datagram takes 768 octets, so
+// that a queue of 1,365 fits, which a worker answers in some 5 ms. Without the
+// privilege (CAP_NET_ADMIN) it is net.core.rmem_max and wmem_max at most,
+// 212,992 unless a host says otherwise.
+const bufferSize = 512 << 10
+
+// setBuffers gives c buffers of bufferSize if it may, and else what it may.
+func setBuffers(c *net.UDPConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return // the socket is closed, which others will report
+	}
+	raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize) != nil {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bufferSize)
+		}
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferSize) != nil {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, bufferSize)
+		}
+	})
 }
 
 func (s *sockets) openTCP(addr string, before int) error {
@@ -86,7 +118,7 @@ func (s *sockets) openTCP(addr string, before int) error {
 		return err
 	}
 	if after < before+1 {
-		return fmt.Errorf("%d TCP listeners hold %v, expected %d of CoreDNS and ours", after, l.Addr(), before)
+		return fmt.Errorf("%d TCP listeners hold %v, expected %d of others and ours: %w", after, l.Addr(), before, errChanged)
 	}
 	return nil
 }
@@ -219,17 +251,55 @@ func (c choice) attach(control func(func(fd uintptr)) error) error {
 	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", err)
 }
 
-// program is the choice in classic BPF; what it returns is an index.
+// netOffset is added to offsets in the packet, which begin at the datagram's
+// payload otherwise, to have them begin at the IP header (SKF_NET_OFF).
+const netOffset = 0xfff0_0000
+
+// hashSource has the register A hold logQueues bits of a hash of the sender's
+// address: Fibonacci hashing with seed, which strangers do not know.
+func hashSource(logQueues int, seed uint32) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: netOffset, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4}, // the IP version
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 2},
+		bpf.LoadAbsolute{Off: netOffset + 12, Size: 4},
+		bpf.Jump{Skip: 10},
+		bpf.LoadAbsolute{Off: netOffset + 8, Size: 4}, // the four words of an address of IPv6
+		bpf.TAX{},
+		bpf.LoadAbsolute{Off: netOffset + 12, Size: 4},
+		bpf.ALUOpX{Op: bpf.ALUOpXor},
+		bpf.TAX{},
+		bpf.LoadAbsolute{Off: netOffset + 16, Size: 4},
+		bpf.ALUOpX{Op: bpf.ALUOpXor},
+		bpf.TAX{},
+		bpf.LoadAbsolute{Off: netOffset + 20, Size: 4},
+		bpf.ALUOpX{Op: bpf.ALUOpXor},
+		bpf.ALUOpConstant{Op: bpf.ALUOpXor, Val: seed},
+		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: 0x9e37_79b1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: uint32(32 - logQueues)},
+	}
+}
+
+// program is the choice in classic BPF; what it returns is an index. A packet
+// too short for its instructions, which there is none of, has index 0.
 func (c choice) program() (*unix.SockFprog, error) {
-	instructions := []bpf.Instruction{bpf.RetConstant{Val: uint32(c.first)}}
+	var instructions []bpf.Instruction
+	if c.logQueues > 0 {
+		instructions = append(hashSource(c.logQueues, rand.Uint32()), bpf.StoreScratch{Src: bpf.RegA})
+	}
 	if c.n > 1 {
-		instructions = []bpf.Instruction{
+		instructions = append(instructions,
 			bpf.LoadExtension{Num: bpf.ExtRand},
 			bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(c.n)},
-			bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: uint32(c.first)},
-			bpf.RetA{},
-		}
+			bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: uint32(c.logQueues)},
+		)
+	} else {
+		instructions = append(instructions, bpf.LoadConstant{Dst: bpf.RegA})
 	}
+	if c.logQueues > 0 {
+		instructions = append(instructions, bpf.LoadScratch{Dst: bpf.RegX}, bpf.ALUOpX{Op: bpf.ALUOpAdd})
+	}
+	instructions = append(instructions, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: uint32(c.first)}, bpf.RetA{})
 	raw, err := bpf.Assemble(instructions)
 	if err != nil {
 		return nil, err

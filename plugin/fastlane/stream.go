@@ -111,6 +111,7 @@ type stream struct {
 	pass    []byte // of a declined message, still to be read; part of buf
 	rest    int    // octets of it that have not arrived
 	out     []byte // replies
+	queued  int    // how many
 	since   time.Time
 	queries atomic.Int64
 
@@ -189,6 +190,7 @@ func (s *stream) answer() (answered bool, err error) {
 			if ok {
 				binary.BigEndian.PutUint16(out[at:], uint16(len(out)-at-2))
 				s.out = out
+				s.queued++
 				s.start += size
 				answered = true
 				if len(out) >= streamOut {
@@ -216,11 +218,17 @@ func (s *stream) flush(r Responder) error {
 		return nil
 	}
 	_, err := s.Write(s.out)
+	lost := 0
+	if err != nil {
+		lost = s.queued // nobody knows how many of them have arrived
+		s.lane.unsent.Add(uint64(lost))
+	}
+	s.queued = 0
 	if cap(s.out) > 2*streamOut {
 		s.out = nil // one large reply should not cost memory for as long as the connection is open
 	}
 	s.out = s.out[:0]
-	r.Sent(time.Since(s.since))
+	r.Sent(time.Since(s.since), lost)
 	return err
 }
 

@@ -332,7 +332,8 @@ func TestWriteTimeout(t *testing.T) {
 	noLeak(t)
 	s := newCoreDNS(t, "127.0.0.1")
 	for _, kind := range []string{"big", "chain"} {
-		l := s.lane(t, newFake(), func(c *Config, _ *Options) { c.WriteTimeout = short })
+		f := newFake()
+		l := s.lane(t, f, func(c *Config, _ *Options) { c.WriteTimeout = short })
 		c := s.client(t, "tcp", "127.0.0.1")
 		// So small that the chain's short replies soon fill them.
 		if err := c.Conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
@@ -355,6 +356,9 @@ func TestWriteTimeout(t *testing.T) {
 			t.Errorf("%s: writing ended with %v", kind, err)
 		}
 		await(t, "the stream is gone", func() bool { return l.Stats().Streams == 0 })
+		if lost := f.lost.Load(); (lost > 0) != (kind == "big") || uint64(lost) != l.Stats().Unsent {
+			t.Errorf("%s: %d replies were said to be lost, %d counted", kind, lost, l.Stats().Unsent)
+		}
 		c.Close()
 		closeLane(t, l)
 	}

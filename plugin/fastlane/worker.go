@@ -62,10 +62,11 @@ func (l *Lane) newWorker(conn *mmsg.Conn) *worker {
 		drained: make(chan struct{}),
 	}
 	w.server = &dns.Server{
-		PacketConn: w, Net: "udp", Handler: dns.HandlerFunc(l.serveDNS), ReadTimeout: readTimeout,
+		PacketConn: w, Net: "udp", ReadTimeout: readTimeout,
 		TsigSecret:     map[string]string{}, // none, but signed queries get an answer, as from CoreDNS
 		DecorateWriter: func(w dns.Writer) dns.Writer { return writer{w, l} },
 	}
+	l.passed.datagrams(w.server, l.serveDNS)
 	return w
 }
 
@@ -76,6 +77,9 @@ func (w *worker) ReadFrom(p []byte) (int, net.Addr, error) {
 		if len(w.declined) > 0 {
 			i := w.declined[0]
 			w.declined = w.declined[1:]
+			if !w.lane.passed.tryEnter() {
+				continue
+			}
 			return copy(p, w.batch.Payload(i)), udpAddr(w.batch.Peer(i), w.batch.Local(i)), nil
 		}
 		w.turns.Add(1)
@@ -182,10 +186,13 @@ func (w *worker) answer(n int) {
 	if len(w.replies) == 0 {
 		return
 	}
-	if _, err := w.conn.Flush(w.batch); err != nil {
+	queued := w.batch.Queued()
+	sent, err := w.conn.Flush(w.batch)
+	if err != nil {
 		w.lane.report(fmt.Errorf("sending: %w", err))
 	}
-	w.responder.Sent(time.Since(start))
+	w.lane.unsent.Add(uint64(queued - sent))
+	w.responder.Sent(time.Since(start), queued-sent)
 }
 
 // answerFrom has the datagrams from i on answered and returns the one to go on

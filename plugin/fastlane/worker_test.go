@@ -3,6 +3,7 @@
 package fastlane
 
 import (
+	"fmt"
 	"math/bits"
 	"net"
 	"runtime"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
 
@@ -45,7 +47,7 @@ func TestBatches(t *testing.T) {
 	}
 	all.Wait()
 	stats := l.Stats()
-	if stats.Sockets != 2 || stats.Datagrams != clients*rounds*size || stats.Errors != 0 || stats.Panics != 0 {
+	if stats.Sockets != 2*queues || stats.Datagrams != clients*rounds*size || stats.Errors != 0 || stats.Panics != 0 {
 		t.Errorf("after %d datagrams: %+v", clients*rounds*size, stats)
 	}
 	var least, most uint64
@@ -237,7 +239,7 @@ func TestWorkerAllocs(t *testing.T) {
 	for _, host := range []string{"", "127.0.0.1", "::1"} {
 		s := listenStandIn(t, host, 1)
 		f := newFake()
-		l := &Lane{}
+		l := &Lane{passed: newPassed(0)}
 		l.program.Store(f.program())
 		conn, err := mmsg.NewConn(s.udp[0])
 		if err != nil {
@@ -302,5 +304,101 @@ func TestProcs(t *testing.T) {
 	}
 	if n := runtime.GOMAXPROCS(0); n != 1 || Procs() != 1 {
 		t.Errorf("GOMAXPROCS is %d without workers, Procs says %d", n, Procs())
+	}
+}
+
+// TestUnsent checks that replies that cannot be sent are not said to be, and
+// take no other with them.
+func TestUnsent(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	f := newFake()
+	l := s.lane(t, f, func(c *Config, _ *Options) { c.Workers = 1 })
+	c := s.client(t, "udp", "127.0.0.1")
+	// All in one batch.
+	first, err := c.send("stick")
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiveFrom(t, "the worker sticks", f.entered, 1)
+	if _, err := c.send("lane-1", "lane-2", "huge", "huge"); err != nil {
+		t.Fatal(err)
+	}
+	close(f.stuck)
+	if _, err := c.replies(first, "stick", "lane-1", "lane-2"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "Sent", func() bool { return f.sent.Load() == 2 })
+	if n := f.lost.Load(); n != 2 || l.Stats().Unsent != 2 {
+		t.Errorf("%d replies were said to be lost, %d counted; want 2", n, l.Stats().Unsent)
+	}
+}
+
+// TestFlood has one address fill its queue while the worker does not receive:
+// the datagrams of other addresses are not lost, but for those that hash alike,
+// and what the kernel has dropped is counted.
+func TestFlood(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "0.0.0.0")
+	f := newFake()
+	l := s.lane(t, f, func(c *Config, _ *Options) { c.Workers = 1 })
+	if _, err := s.client(t, "udp", "127.0.0.1").send("stick"); err != nil {
+		t.Fatal(err)
+	}
+	receiveFrom(t, "the worker sticks", f.entered, 1)
+	from := func(addr string) *client {
+		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(addr)}, Timeout: patience}
+		conn, err := d.Dial("udp", "127.0.0.1:"+s.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return newClient(conn)
+	}
+	overflow := func() (sum uint64, queues int) {
+		for _, n := range l.Stats().Overflow {
+			sum += n
+			queues += min(int(n), 1)
+		}
+		return sum, queues
+	}
+	const ports, each = 16, 500
+	for i := range ports { // the address has more than one port
+		if _, err := from("127.1.0.1").send(numbered(each, fmt.Sprint("lane-", i))...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flooded, full := overflow()
+	if flooded == 0 || full != 1 {
+		t.Errorf("%d datagrams of one address were dropped, in %d queues", flooded, full)
+	}
+	const others = 64
+	var clients []*client
+	for i := range others {
+		c := from(fmt.Sprint("127.2.0.", i+1))
+		if _, err := c.send("lane"); err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	lost, _ := overflow()
+	lost -= flooded
+	if lost > others/2 {
+		t.Errorf("%d of %d datagrams of other addresses were dropped", lost, others)
+	}
+	close(f.stuck)
+	await(t, "all that was not dropped is received", func() bool { return l.Stats().Datagrams == 1+ports*each-flooded+others-lost })
+	answered := 0
+	for _, c := range clients {
+		if answered == others-int(lost) {
+			break
+		}
+		c.SetDeadline(time.Now().Add(short)) // all replies have been sent
+		if _, err := c.replies(1, "lane"); err == nil {
+			answered++
+		}
+	}
+	if answered != others-int(lost) {
+		t.Errorf("%d of %d clients have an answer, and %d datagrams of theirs were dropped", answered, others, lost)
 	}
 }

@@ -1,6 +1,8 @@
 package lanes
 
 import (
+	"strconv"
+
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
 
 	"github.com/coredns/coredns/plugin"
@@ -40,12 +42,19 @@ var laneMetrics = []laneMetric{
 		func(at *State, _ fastlane.Stats) float64 { return float64(at.Stalled) }},
 	{desc("fastlane_panics_total", "Number of queries lost to a panic in the fast lane since it was opened.", "server"), prometheus.CounterValue,
 		func(_ *State, s fastlane.Stats) float64 { return float64(s.Panics) }},
+	{desc("fastlane_unsent_total", "Number of replies that could not be sent since the fast lane was opened.", "server"), prometheus.CounterValue,
+		func(_ *State, s fastlane.Stats) float64 { return float64(s.Unsent) }},
+	{desc("fastlane_passed", "Number of messages that the fast lane has passed on to the plugin chain and that have no answer yet.", "server"), prometheus.GaugeValue,
+		func(_ *State, s fastlane.Stats) float64 { return float64(s.Passed) }},
+	{desc("fastlane_passed_drops_total", "Number of datagrams dropped because too many messages were with the plugin chain, since the fast lane was opened.", "server"), prometheus.CounterValue,
+		func(_ *State, s fastlane.Stats) float64 { return float64(s.Dropped) }},
 	{desc("fastlane_errors_total", "Number of errors of receiving and sending since the fast lane was opened.", "server"), prometheus.CounterValue,
 		func(_ *State, s fastlane.Stats) float64 { return float64(s.Errors) }},
 }
 
 var (
 	declinedDesc = desc("fastlane_declined_total", "Number of messages that the fast lane left to the plugin chain.", "server", "reason")
+	overflowDesc = desc("fastlane_receive_drops_total", "Number of datagrams that the kernel dropped before they were received, since the fast lane was opened, by the queue of their sender's address.", "server", "queue")
 	batchDesc    = desc("fastlane_batch_size", "Histogram of the number of datagrams received at once, since the fast lane was opened.", "server")
 )
 
@@ -55,6 +64,7 @@ func (Collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- m.desc
 	}
 	ch <- declinedDesc
+	ch <- overflowDesc
 	ch <- batchDesc
 }
 
@@ -67,6 +77,9 @@ func (Collector) Collect(ch chan<- prometheus.Metric) {
 			stats = at.lane.Stats()
 			count, sum, buckets := batchSizes(stats)
 			ch <- prometheus.MustNewConstHistogram(batchDesc, count, sum, buckets, server)
+			for queue, n := range stats.Overflow {
+				ch <- prometheus.MustNewConstMetric(overflowDesc, prometheus.CounterValue, float64(n), server, strconv.Itoa(queue))
+			}
 		}
 		for _, m := range laneMetrics {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&at, stats), server)

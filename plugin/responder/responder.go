@@ -120,8 +120,8 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 }
 
 // Sent implements fastlane.Responder.
-func (r *responder) Sent(elapsed time.Duration) {
-	r.plan.Counts.answered.Add(uint64(r.waiting))
+func (r *responder) Sent(elapsed time.Duration, lost int) {
+	r.plan.Counts.answered.Add(uint64(max(0, r.waiting-lost))) // less than 0 after a panic, when another Responder waits
 	r.waiting = 0
 	r.tally.report(elapsed)
 }

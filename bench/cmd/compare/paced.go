@@ -68,7 +68,11 @@ func (r *runner) at(ctx context.Context, p *peer.Peer, s *site, round, rate int)
 	if _, err := ask(200 * time.Millisecond); err != nil {
 		return err
 	}
-	l, used, err := r.loaded(p, func() (load.Result, error) { return ask(r.plan.paced) })
+	var l load.Result
+	used, err := meter(p, func() (err error) {
+		l, err = ask(r.plan.paced)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%d queries a second: %w", rate, err)
 	}
@@ -112,21 +116,6 @@ type used struct {
 	wall    time.Duration
 	cpu     time.Duration // of a peer, all of its threads and processes
 	machine time.Duration // of all cores, by everybody
-}
-
-// loaded measures what is used under load. Where the plan may try again, it does
-// while answers are lost.
-func (r *runner) loaded(p *peer.Peer, ask func() (load.Result, error)) (l load.Result, u used, err error) {
-	for range 1 + r.plan.again {
-		u, err = meter(p, func() (err error) {
-			l, err = ask()
-			return err
-		})
-		if err != nil || void(l) == "" {
-			break
-		}
-	}
-	return l, u, err
 }
 
 // meter measures what is used while something happens.

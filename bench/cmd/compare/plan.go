@@ -14,7 +14,6 @@ type plan struct {
 	peers  []string
 	budget time.Duration // steps that would begin later are left out
 	strict bool          // a void figure fails the run
-	again  int           // how often a measurement that lost answers is repeated: the machine of a strict run may be busy
 
 	world    world.Spec // that everything but growth and big is measured with
 	manifest bool       // without a control plane; clusterdns has objects from a file
@@ -111,7 +110,7 @@ var plans = map[string]plan{
 		settle: time.Second, changes: 50, churn: 2 * time.Second,
 	},
 	"smoke": {
-		peers: []string{results.Ours, results.Chain}, budget: 2 * time.Minute, strict: true, again: 4,
+		peers: []string{results.Ours, results.Chain}, budget: 2 * time.Minute, strict: true,
 		steps: []string{"binary", "paced", "throughput"},
 		world: services(100, "100"), manifest: true,
 		rounds: 1, seconds: 300 * time.Millisecond, rates: []int{1000}, paced: 300 * time.Millisecond, idle: 100 * time.Millisecond,

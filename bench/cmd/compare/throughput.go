@@ -77,7 +77,10 @@ func (r *runner) rate(ctx context.Context, p *peer.Peer, s *site, round int, a a
 	var u used
 	wrong, err := r.check(ctx, p, s, a.mix, a.proto)
 	if err == nil {
-		l, u, err = r.loaded(p, func() (load.Result, error) { return r.saturate(ctx, p, s, a, r.plan.seconds) })
+		u, err = meter(p, func() (err error) {
+			l, err = r.saturate(ctx, p, s, a, r.plan.seconds)
+			return err
+		})
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

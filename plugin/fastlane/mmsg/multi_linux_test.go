@@ -184,3 +184,61 @@ func TestNoAllocs(t *testing.T) {
 		}
 	}
 }
+
+// TestShares checks that a socket that always has something does not keep the
+// others' datagrams waiting.
+func TestShares(t *testing.T) {
+	const sockets, room = 4, 8
+	var all []*net.UDPConn
+	var addrs []string
+	for range sockets {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, addrs = append(all, pc.(*net.UDPConn)), append(addrs, pc.LocalAddr().String())
+	}
+	c, err := newConn(newMulti, all...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i, addr := range addrs {
+		cl, err := net.Dial("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		n := 100 // of a flood
+		if i > 0 {
+			n = 2
+		}
+		for range n {
+			if _, err := cl.Write([]byte{byte(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b, got := NewBatch(room, 8), map[byte]int{}
+	total := 0
+	for total < 100+2*(sockets-1) {
+		n, err := c.Recv(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += n
+		for i := range n {
+			got[b.Payload(i)[0]]++
+		}
+		if total == n { // the first batch
+			for i := range byte(sockets) {
+				if got[i] != room/sockets {
+					t.Errorf("of %d datagrams %d are from socket %d", n, got[i], i)
+				}
+			}
+		}
+	}
+	if got[0] != 100 {
+		t.Errorf("received %v", got)
+	}
+}

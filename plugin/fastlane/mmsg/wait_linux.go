@@ -44,11 +44,13 @@ type multi struct {
 	out      atomic.Uint32 // the socket that sends
 
 	// Of the goroutine that receives.
-	events []unix.EpollEvent
-	ready  []int // indices of the sockets that have something
-	more   bool  // one of them had more than was taken
-	streak int   // waits in a row that were shorter than linger
-	linger time.Duration
+	events  []unix.EpollEvent
+	ready   []int // indices of the sockets that have something
+	more    bool  // one of them had more than was taken
+	streak  int   // waits in a row that were shorter than linger
+	linger  time.Duration
+	slice   time.Duration
+	yielded time.Time
 
 	looks, parks atomic.Uint64 // system calls to wait, and those that gave the P back, for tests
 }
@@ -63,6 +65,11 @@ const (
 	steady = 4
 )
 
+// slice is how long a goroutine that keeps its P goes without a yield. sysmon has
+// those preempted that do not yield for 10 ms, which costs a signal and wakes a
+// thread.
+const slice = 5 * time.Millisecond
+
 // wakeEvent is the event of the eventfd among those of the sockets.
 const wakeEvent = -1
 
@@ -71,7 +78,7 @@ const wakeEvent = -1
 var preemptible = !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1")
 
 func newMulti(sockets []*net.UDPConn, s socket) (system, error) {
-	m := &multi{socket: s, ep: -1, wake: -1, linger: linger}
+	m := &multi{socket: s, ep: -1, wake: -1, linger: linger, slice: slice}
 	err := m.open(sockets)
 	if err != nil {
 		m.close()
@@ -137,15 +144,20 @@ func (s *multi) wait(now time.Time) {
 		s.look(0, true)
 		return
 	}
-	for s.streak >= steady && preemptible {
-		left := s.left(now, max(0, s.linger-time.Since(now)))
-		if n, errno := s.look(left, true); n > 0 {
-			return
-		} else if errno != unix.EINTR || left == 0 {
-			s.streak = 0
+	for at := now; s.streak >= steady && preemptible; {
+		if at.Sub(s.yielded) >= s.slice {
+			goyield()
+			s.yielded = at
 		}
-		if s.over(time.Now()) != nil {
+		if n, _ := s.look(s.left(at, min(s.slice, s.linger)), true); n > 0 {
 			return
+		}
+		at = time.Now()
+		if s.over(at) != nil {
+			return
+		}
+		if at.Sub(now) >= s.linger {
+			s.streak = 0
 		}
 	}
 	s.parks.Add(1)

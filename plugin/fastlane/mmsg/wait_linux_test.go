@@ -14,7 +14,7 @@ import (
 func steadily(t *testing.T, c *Conn, linger time.Duration) *multi {
 	t.Helper()
 	s := c.sys.(*multi)
-	s.linger = time.Hour // however busy the host is
+	s.linger, s.slice = time.Hour, time.Hour // however busy the host is
 	cl, b := client(t, "127.0.0.1", c), NewBatch(2, 64)
 	for range steady {
 		send(t, cl, []byte("question"))
@@ -22,66 +22,68 @@ func steadily(t *testing.T, c *Conn, linger time.Duration) *multi {
 			t.Fatal(err)
 		}
 	}
-	s.linger = linger
+	s.linger, s.slice = linger, linger
 	return s
 }
 
-// TestSteadyWait checks that a Conn that receives steadily waits without a
-// system call that the scheduler knows of, and that what it must end for ends
-// this wait: a datagram, a deadline, Close.
-func TestSteadyWait(t *testing.T) {
-	c := listen(t, newMulti, "udp", "127.0.0.1:0")
-	s := steadily(t, c, time.Hour)
-	parks := s.parks.Load()
-	cl := client(t, "127.0.0.1", c)
-	type result struct {
-		n   int
-		err error
-	}
-	results := make(chan result)
-	recv := func() {
-		n, err := c.Recv(NewBatch(2, 64))
-		results <- result{n, err}
-	}
-	waits := func(looks uint64) {
-		t.Helper()
-		for start := time.Now(); s.looks.Load() == looks; runtime.Gosched() {
-			if time.Since(start) > patience {
-				t.Fatal("it does not wait")
+// TestWait checks that a Conn that receives steadily waits without a system
+// call that the scheduler knows of, that another waits in one, and that what
+// it must end for ends both: a datagram, a deadline, Close.
+func TestWait(t *testing.T) {
+	for _, streak := range []int{steady, 0} {
+		c := listen(t, newMulti, "udp", "127.0.0.1:0")
+		s := steadily(t, c, time.Hour)
+		parks := s.parks.Load()
+		cl := client(t, "127.0.0.1", c)
+		type result struct {
+			n   int
+			err error
+		}
+		results := make(chan result)
+		waits := func(looks uint64) {
+			t.Helper()
+			for start := time.Now(); s.looks.Load() == looks; runtime.Gosched() {
+				if time.Since(start) > patience {
+					t.Fatal("it does not wait")
+				}
 			}
 		}
-	}
-	for _, test := range []struct {
-		what string
-		end  func() error
-		want error
-	}{
-		{"a datagram", func() error { _, err := cl.Write([]byte("question")); return err }, nil},
-		{"a deadline in the past", func() error { return c.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
-		{"a deadline to come", func() error { return c.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) }, os.ErrDeadlineExceeded},
-		{"Close", c.Close, net.ErrClosed},
-	} {
-		if err := c.SetReadDeadline(time.Time{}); err != nil {
-			t.Fatal(err)
+		steps := []struct {
+			what string
+			end  func() error
+			want error
+		}{
+			{"a datagram", func() error { _, err := cl.Write([]byte("question")); return err }, nil},
+			{"a deadline in the past", func() error { return c.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
+			{"a deadline to come", func() error { return c.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) }, os.ErrDeadlineExceeded},
+			{"Close", c.Close, net.ErrClosed},
 		}
-		s.streak = steady
-		looks := s.looks.Load()
-		go recv()
-		waits(looks)
-		if err := test.end(); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case r := <-results:
-			if !errors.Is(r.err, test.want) || r.err == nil && r.n != 1 {
-				t.Errorf("%s: Recv returned %d, %v; want %v", test.what, r.n, r.err, test.want)
+		for _, test := range steps {
+			if err := c.SetReadDeadline(time.Time{}); err != nil {
+				t.Fatal(err)
 			}
-		case <-time.After(patience):
-			t.Fatalf("%s did not end the wait", test.what)
+			s.streak = streak
+			looks := s.looks.Load()
+			go func() {
+				n, err := c.Recv(NewBatch(2, 64))
+				results <- result{n, err}
+			}()
+			waits(looks)
+			if err := test.end(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case r := <-results:
+				if !errors.Is(r.err, test.want) || r.err == nil && r.n != 1 {
+					t.Errorf("%s: Recv returned %d, %v; want %v", test.what, r.n, r.err, test.want)
+				}
+			case <-time.After(patience):
+				t.Fatalf("%s did not end the wait", test.what)
+			}
 		}
-	}
-	if n := s.parks.Load(); n != parks {
-		t.Errorf("the scheduler took the P %d times", n-parks)
+		if n := s.parks.Load() - parks; streak == steady && n > 0 || streak == 0 && n < uint64(len(steps)) {
+			t.Errorf("after %d steady waits %d system calls gave the P back", streak, n)
+		}
 	}
 }
 

@@ -1,0 +1,1 @@
+// This file lets goyield be declared without a body.
