@@ -62,12 +62,24 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 			return rcode, err
 		}
 	}
-	if err := w.WriteMsg(m); err != nil {
-		// The reply is lost, and its sender gone: a response code would only
-		// have the server try to send another.
-		log.Debugf("Writing the reply for %s to %s: %v", r.Question[0].Name, w.RemoteAddr(), err)
+	return send(w, r, m), nil
+}
+
+// send sends m, the reply to r, and returns the response code for the server.
+func send(w dns.ResponseWriter, r, m *dns.Msg) int {
+	err := w.WriteMsg(m)
+	if err == nil {
+		return dns.RcodeSuccess
 	}
-	return dns.RcodeSuccess, nil
+	if _, err := m.Pack(); err != nil { // nothing was sent, nor can be
+		unpackable.Inc()
+		log.Errorf("The reply for %s is no DNS message: %v", r.Question[0].Name, err)
+		return dns.RcodeServerFailure
+	}
+	// The reply is lost, and its sender gone: a response code would only
+	// have the server try to send another.
+	log.Debugf("Writing the reply for %s to %s: %v", r.Question[0].Name, w.RemoteAddr(), err)
+	return dns.RcodeSuccess
 }
 
 // answer returns the reply to r, or nil and what ServeDNS is to return.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -228,6 +229,18 @@ func TestWriteFails(t *testing.T) {
 	rcode, err := h.ServeDNS(context.Background(), &deaf{}, dnstext.Cluster.Query(t, "web.shop.svc A"))
 	if rcode != dns.RcodeSuccess || err != nil {
 		t.Errorf("got %s, %v", dns.RcodeToString[rcode], err)
+	}
+}
+
+// A reply that is no DNS message is SERVFAIL, and counted.
+func TestUnpackable(t *testing.T) {
+	r := dnstext.Cluster.Query(t, "web.shop.svc A")
+	m := new(dns.Msg)
+	m.SetReply(r)
+	m.Answer = []dns.RR{&dns.CNAME{Hdr: dns.RR_Header{Name: r.Question[0].Name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET}, Target: strings.Repeat("x", 64) + "."}}
+	before := value(t, unpackable)
+	if rcode := send(&deaf{}, r, m); rcode != dns.RcodeServerFailure || value(t, unpackable) != before+1 {
+		t.Errorf("got %s", dns.RcodeToString[rcode])
 	}
 }
 

@@ -142,6 +142,7 @@ func (c *claimed) report() {
 	defer tick.Stop()
 	failing := map[string]bool{}
 	ignored := map[string]bool{}
+	refused := map[string]uint64{}
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -160,7 +161,19 @@ func (c *claimed) report() {
 				reportStatus(s, failing, instead)
 				reportIgnored(s, ignored)
 			}
+			reportRefused(feed, refused)
 		}
+	}
+}
+
+// reportRefused logs hostnames that were refused since before, which has how many
+// were of each source.
+func reportRefused(feed *kube.Feed, before map[string]uint64) {
+	n, last := feed.Index().RefusedNames()
+	if more := n - before[feed.Source()]; more > 0 {
+		log.Warningf("%d EndpointSlices of %s came with a hostname that is no label of a domain name, the last, %s/%s, with %q: these endpoints have the names of their addresses",
+			more, feed.Source(), last.Slice.Namespace, last.Slice.Name, last.Name)
+		before[feed.Source()] = n
 	}
 }
 

@@ -51,6 +51,12 @@ var truncatedTCP = prometheus.NewCounter(prometheus.CounterOpts{
 	Help: "Number of responses over TCP that did not fit a DNS message of 65,535 octets.",
 })
 
+// unpackable counts replies that are no DNS message.
+var unpackable = prometheus.NewCounter(prometheus.CounterOpts{
+	Namespace: plugin.Namespace, Subsystem: directive, Name: "unpackable_responses_total",
+	Help: "Number of responses that could not be packed into a DNS message, given as SERVFAIL.",
+})
+
 // unreadyResponses counts SERVFAILs for want of a resource.
 var unreadyResponses = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Namespace: plugin.Namespace, Subsystem: directive, Name: "unready_responses_total",
@@ -83,6 +89,7 @@ var registerMetrics = sync.OnceFunc(func() {
 	requests = register(requests)
 	register(unreadyResponses)
 	register(truncatedTCP)
+	register(unpackable)
 	register(feedCollector{})
 	register(lanes.Collector{})
 	metrics.Register(metrics.RegisterOpts{
@@ -160,6 +167,8 @@ var feedMetrics = []feedMetric{
 }
 
 var (
+	leftOutDesc = desc("left_out_records_total", "Number of records left out of answers because a name in them would have more than 255 octets.", "source")
+	refusedDesc = desc("refused_hostnames_total", "Number of EndpointSlices that came with a hostname that is no label of a domain name.", "source")
 	serialDesc  = desc("serial", "The serial of SOA records.", "source")
 	hitsDesc    = desc("negative_cache_hits_total", "Number of negative answers taken from the cache.")
 	missesDesc  = desc("negative_cache_misses_total", "Number of questions to which the cache held no negative answer.")
@@ -179,7 +188,7 @@ func (feedCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range feedMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{serialDesc, hitsDesc, missesDesc, invalidDesc, entriesDesc} {
+	for _, d := range []*prometheus.Desc{leftOutDesc, refusedDesc, serialDesc, hitsDesc, missesDesc, invalidDesc, entriesDesc} {
 		ch <- d
 	}
 }
@@ -218,5 +227,9 @@ func collectFeed(ch chan<- prometheus.Metric, feed *kube.Feed) {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(s), labels...)
 		}
 	}
-	ch <- prometheus.MustNewConstMetric(serialDesc, prometheus.GaugeValue, float64(feed.Index().Serial()), feed.Source())
+	ix := feed.Index()
+	ch <- prometheus.MustNewConstMetric(serialDesc, prometheus.GaugeValue, float64(ix.Serial()), feed.Source())
+	ch <- prometheus.MustNewConstMetric(leftOutDesc, prometheus.CounterValue, float64(ix.LeftOut()), feed.Source())
+	refused, _ := ix.RefusedNames()
+	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(refused), feed.Source())
 }

@@ -269,6 +269,11 @@ func parseStanza(c *caddy.Controller, cfg *config, options []option) error {
 			return err
 		}
 	}
+	if x := cfg.view.External; x != nil { // its apex is part of names as well
+		if _, err := zone.NewView(zone.NewWriter().Index(), cfg.view); err != nil {
+			return c.Errf("apex %q: %v", x.Apex, err)
+		}
+	}
 	if c.Next() {
 		return c.Errf("a second %s in one server block", c.Val())
 	}

@@ -20,6 +20,9 @@ func controller(stanza string, keys ...string) *caddy.Controller {
 	return c
 }
 
+// tooLong is a zone of 245 octets in wire format.
+var tooLong = strings.Repeat(strings.Repeat("z", 60)+".", 4)
+
 func TestParse(t *testing.T) {
 	defaults := func(change func(*config)) config {
 		cfg := config{
@@ -159,6 +162,7 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("negative_cache on"), `Testfile:2 - Error during parsing: negative_cache: "on" is neither off nor a number of entries from 1`},
 		{inBlock("ttl 5\nmulticluster clusterset.local"),
 			`Testfile:3 - Error during parsing: multicluster: zone "clusterset.local" is none of the stanza's zones [cluster.local.]`},
+		{"clusterdns cluster.local " + tooLong, `Testfile:1 - Error during parsing: zone "` + tooLong + `" is too long: 245 octets, of which the names in its SOA record leave 244`},
 		{inBlock("multicluster a..b"), `Testfile:2 - Error during parsing: multicluster: zone "a..b" is no domain name and no network`},
 		{inBlock("zonal now"), `Testfile:2 - Error during parsing: zonal takes "", not "now"`},
 		{inBlock("zonal\nnoendpoints"), `Testfile:4 - Error during parsing: zonal names are those of endpoints: use it without noendpoints`},

@@ -1,9 +1,11 @@
 package zone
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 )
@@ -26,6 +28,36 @@ func TestNewEndpoints(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tc.what, all, tc.want)
 		}
 	}
+}
+
+// A hostname that is no label is refused, and counted: the endpoint has the name
+// of its address.
+func TestRefusedNames(t *testing.T) {
+	w := worldOf(t, "namespace a\nservice a/db headless")
+	v := mustView(t, w, Options{Zones: []string{"cluster.local.", "in-addr.arpa."}})
+	long := strings.Repeat("x", 64)
+	for i, name := range []string{long, "web.0", long} {
+		set(t, w, fmt.Sprintf("slice a/s%d db p:1/TCP 10.0.0.%d=%s !10.0.1.1=h", i, i, name))
+		n, last := w.Index().RefusedNames()
+		if want := (RefusedName{Key{"a", fmt.Sprint("s", i)}, name}); n != uint64(i+1) || last != want {
+			t.Errorf("%d refused, the last %v", n, last)
+		}
+	}
+	set(t, w, "slice a/s0 db p:1/TCP 10.0.0.0="+long+" !10.0.1.1=h") // as before
+	if n, _ := w.Index().RefusedNames(); n != 3 {
+		t.Errorf("%d refused", n)
+	}
+	ask(t, v, []qa{
+		{"10-0-0-1.db.a.svc.cluster.local. A", "10-0-0-1.db.a.svc A 10.0.0.1"},
+		{"1.0.0.10.in-addr.arpa. PTR", "1.0.0.10.in-addr.arpa. PTR 10-0-0-1.db.a.svc"},
+		{"_p._tcp.db.a.svc.cluster.local. SRV", `
+			_p._tcp.db.a.svc SRV 0 33 1 10-0-0-0.db.a.svc
+			_p._tcp.db.a.svc SRV 0 33 1 10-0-0-1.db.a.svc
+			_p._tcp.db.a.svc SRV 0 33 1 10-0-0-2.db.a.svc
+			+10-0-0-0.db.a.svc A 10.0.0.0
+			+10-0-0-1.db.a.svc A 10.0.0.1
+			+10-0-0-2.db.a.svc A 10.0.0.2`},
+	})
 }
 
 // Packing forgets nothing and does not depend on the order.

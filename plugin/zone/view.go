@@ -77,7 +77,7 @@ type origin struct {
 }
 
 // NewView returns the view of ix with the given options. An error names the
-// zone that is no domain name.
+// zone that is no domain name, or too long for the names of its SOA record.
 func NewView(ix *Index, opt Options) (*View, error) {
 	v := &View{opt: opt, nameServer: nsDNS, hostmaster: hostmaster}
 	v.ix.Store(ix)
@@ -90,6 +90,9 @@ func NewView(ix *Index, opt Options) (*View, error) {
 		wire, err := dnswire.AppendName(nil, strings.ToLower(z))
 		if err != nil {
 			return nil, fmt.Errorf("zone %q: %w", z, err)
+		}
+		if longest := max(len(v.nameServer), len(v.hostmaster)); longest+len(wire) > maxName {
+			return nil, fmt.Errorf("zone %q is too long: %d octets, of which the names in its SOA record leave %d", z, len(wire), maxName-longest)
 		}
 		o := &origin{wire: wire, labels: dnswire.CountLabels(wire)}
 		for _, mz := range opt.Multicluster {

@@ -105,3 +105,25 @@ func TestHiddenNamespaces(t *testing.T) {
 		ask(t, v, []qa{{"2.0.96.10.in-addr.arpa. PTR", "2.0.96.10.in-addr.arpa. PTR web.b.svc"}, {"1.0.0.10.in-addr.arpa. PTR", "1.0.0.10.in-addr.arpa. PTR 10-0-0-1.db.b.svc"}, {"web.b.svc.cluster.local. A", "web.b.svc A 10.96.0.2"}})
 	})
 }
+
+// The names in a zone's SOA record, hostmaster.<zone> the longest of them, have
+// 255 octets at most.
+func TestZoneTooLong(t *testing.T) {
+	zone := func(octets int) string { // in wire format
+		s := strings.Repeat(strings.Repeat("z", 59)+".", 4)
+		return strings.Repeat("y", octets-4*60-2) + "." + s
+	}
+	apex := &ExternalOptions{Apex: "dns"}
+	for _, tc := range []struct {
+		zone string
+		x    *ExternalOptions
+		ok   bool
+	}{{zone(244), nil, true}, {zone(245), nil, false}, {zone(255), nil, false}, {zone(244), apex, false}} {
+		_, err := NewView(NewWriter().Index(), Options{Zones: []string{tc.zone}, External: tc.x})
+		if (err == nil) != tc.ok || err != nil && !strings.Contains(err.Error(), tc.zone) {
+			t.Errorf("%d octets: %v", len(tc.zone)+1, err)
+		}
+	}
+	w := worldOf(t, "")
+	ask(t, mustView(t, w, Options{Zones: []string{zone(244)}}), []qa{{zone(244) + " A", "NODATA"}})
+}
