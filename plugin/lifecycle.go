@@ -170,11 +170,11 @@ func (c *claimed) report() {
 // were of each source.
 func reportRefused(feed *kube.Feed, before map[string]uint64) {
 	n, last := feed.Index().RefusedNames()
-	if more := n - before[feed.Source()]; more > 0 {
+	if had := before[feed.Source()]; n > had {
 		log.Warningf("%d EndpointSlices of %s came with a hostname that is no label of a domain name, the last, %s/%s, with %q: these endpoints have the names of their addresses",
-			more, feed.Source(), last.Slice.Namespace, last.Slice.Name, last.Name)
-		before[feed.Source()] = n
+			n-had, feed.Source(), last.Slice.Namespace, last.Slice.Name, last.Name)
 	}
+	before[feed.Source()] = n
 }
 
 // reportStatus logs s if that is news to failing, which has what fails. Instead
