@@ -181,7 +181,7 @@ func (r *report) progress(now time.Time) {
 		}
 	}
 	slices.Sort(names)
-	what := "compiling"
+	what := "compiling, or between tests"
 	if n := len(names); n > 0 {
 		what = strings.Join(names[:min(n, 6)], " ") + strings.Repeat(" and others", min(1, n/7))
 	}

@@ -99,7 +99,7 @@ func TestProgress(t *testing.T) {
 	r.read(lines("{'Action':'run','Package':'PKG','Test':'TestSlow'}\n"))
 	r.printed = now
 	r.progress(now.Add(2 * quiet))
-	if want := "... 30s: compiling\n... 1m0s: plugin.TestSlow\n"; out.String() != want {
+	if want := "... 30s: compiling, or between tests\n... 1m0s: plugin.TestSlow\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out, want)
 	}
 }

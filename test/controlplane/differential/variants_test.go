@@ -45,11 +45,6 @@ func (v variant) hides(namespace string) bool {
 	return strings.Contains(v.stanza, selecting) && slices.Contains(namespaces, namespace) && namespace != "shop" && namespace != "data"
 }
 
-// has reports whether the stanza kubernetes has an option.
-func (v variant) has(option string) bool {
-	return slices.Contains(strings.Split(v.stanza, "\n"), option)
-}
-
 // option returns the words behind an option of a stanza, one option to a line.
 func option(stanza, name string) (words []string, found bool) {
 	for line := range strings.Lines(stanza) {
