@@ -232,6 +232,16 @@ func TestExamples(t *testing.T) {
 		"kubeadm":              {},
 		"quickstart":           {},
 		"ucloud-uk8s":          {},
+		"tenants":              {},
+		"stub-domains":         {},
+		"split-horizon":        {},
+		"offline-dump":         {reason: "log (Corefile:10) logs queries"},
+		"node-local":           {},
+		"multicluster":         {},
+		"laptop":               {},
+		"external-names":       {reason: "no server block on port 53 has a zone for clusterdns or kubernetes"},
+		"dual-stack":           {},
+		"dot-upstream":         {},
 	}
 	dirs, err := filepath.Glob("../../corefile-examples/*/Corefile")
 	if err != nil || len(dirs) == 0 {
