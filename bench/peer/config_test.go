@@ -40,7 +40,7 @@ func TestConfiguration(t *testing.T) {
 		},
 		{
 			Config{Name: results.NSD, Binary: "/b/nsd", Dir: "/d", IP: "::1", Cores: 2, Zones: zones}, "/d/nsd.conf", "/b/nsd -d -c /d/nsd.conf",
-			[]string{"ip-address: ::1@1053\n", "server-count: 2\n", "reuseport: yes\n", "minimal-responses: yes\n"}, []string{"%!"},
+			[]string{"ip-address: ::1@1053\n", "server-count: 1\n", "minimal-responses: yes\n"}, []string{"%!"},
 		},
 		{
 			Config{Name: results.Knot, Binary: "/b/knotd", Dir: "/d", IP: "::1", Cores: 2, Zones: zones}, "/d/knot.conf", "/b/knotd -c /d/knot.conf",
