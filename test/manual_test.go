@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -177,5 +178,45 @@ func TestManual(t *testing.T) {
 			t.Errorf("no section %s where CoreDNS's pages have it", section)
 		}
 		at = i
+	}
+}
+
+// TestMaps requires of CONTRIBUTING.md every package's folder, and of the list of
+// Corefiles every Corefile.
+func TestMaps(t *testing.T) {
+	t.Chdir("..")
+	contributing, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllStringSubmatch(string(contributing), -1) {
+		for name := range strings.SplitSeq(m[1], ", ") {
+			if info, err := os.Stat(strings.Trim(name, "`")); err != nil || !info.IsDir() {
+				t.Errorf("CONTRIBUTING.md has a folder %s: %v", name, err)
+			}
+		}
+	}
+	packages, err := filepath.Glob("plugin/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range packages {
+		if dir := filepath.Dir(file); !strings.Contains(string(contributing), "`"+dir+"`") {
+			t.Errorf("CONTRIBUTING.md does not have %s", dir)
+		}
+	}
+	list, err := os.ReadFile("corefile-examples/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	corefiles, err := filepath.Glob("corefile-examples/*/Corefile")
+	if err != nil || len(corefiles) < 20 {
+		t.Fatalf("%d Corefiles, %v", len(corefiles), err)
+	}
+	for _, file := range corefiles {
+		name := filepath.Base(filepath.Dir(file))
+		if !strings.Contains(string(list), "["+name+"]("+name+"/Corefile)") {
+			t.Errorf("corefile-examples/README.md does not have %s", name)
+		}
 	}
 }
