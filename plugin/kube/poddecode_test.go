@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -104,6 +105,16 @@ func TestDecodePod(t *testing.T) {
 		for n := range data {
 			samePod(t, data[:n])
 		}
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	small := podBytes(t, old)
+	small = append(small, podBytes(t, bookmark)...)
+	for range 20_000 {
+		data := bytes.Clone(small)
+		for range 1 + rnd.IntN(3) {
+			data[rnd.IntN(len(data))] = byte(rnd.UintN(256))
+		}
+		samePod(t, data)
 	}
 	// What is not understood is the generated decoder's.
 	if err := decodePod(new(corev1.Pod), protowire.AppendVarint(protowire.AppendTag(nil, podStatus, protowire.VarintType), 1)); err == nil {
