@@ -184,9 +184,6 @@ func (c Config) clients(l *limiter) (*clients, string, error) {
 	all := new(clients)
 	for i, r := range resources {
 		config.NegotiatedSerializer = codecs.WithoutConversion()
-		if r.id == zone.Pods {
-			config.NegotiatedSerializer = podCodecs{config.NegotiatedSerializer}
-		}
 		groups := []schema.GroupVersion{r.group}
 		if r.group == importGroup {
 			groups = append(groups, oldImportGroup)

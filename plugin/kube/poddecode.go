@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
 )
 
 // Pods are the largest objects and change most often, and next to nothing of
@@ -147,6 +149,14 @@ func unmarshal(raw protobufObject, data []byte) error {
 		pod.Reset()
 	}
 	return raw.Unmarshal(data)
+}
+
+// codecsOf returns what decodes the events of a watch of r.
+func codecsOf(r zone.Resource) runtime.NegotiatedSerializer {
+	if r == zone.Pods {
+		return podCodecs{codecs.WithoutConversion()}
+	}
+	return codecs.WithoutConversion()
 }
 
 // podCodecs are codecs whose protobuf decoder takes of pods what is kept.

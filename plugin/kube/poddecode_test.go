@@ -2,7 +2,6 @@ package kube
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -172,13 +171,14 @@ func TestPodsAreDecodedInPart(t *testing.T) {
 				t.Errorf("%v is %+v", addr, p)
 			}
 		}
-		stream, err := f.src.clients[zone.Pods][0].Get().Resource("pods").VersionedParams(
-			&metav1.ListOptions{Watch: true, FieldSelector: podFields}, metav1.ParameterCodec).Watch(context.Background())
+		r := &reflection{resource: resources[zone.Pods], clients: f.src.clients[zone.Pods], bounds: bounds{}.orDefault(),
+			store: newStore(zone.Pods, zone.NewWriter(), new(converter), nil)}
+		w, err := r.watch(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer stream.Stop()
-		if e := <-stream.ResultChan(); len(e.Object.(*corev1.Pod).Spec.Containers) > 0 {
+		defer w.Stop()
+		if e := <-w.ResultChan(); len(e.Object.(*corev1.Pod).Spec.Containers) > 0 {
 			t.Error("decoded whole")
 		}
 	})

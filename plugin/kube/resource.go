@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
@@ -175,23 +176,23 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 	if !f.pace(ctx) {
 		return nil, ctx.Err()
 	}
-	var w watch.Interface
+	request, cancel := context.WithCancelCause(ctx)
+	var body io.ReadCloser
 	err := f.served(func() (err error) {
-		w, err = f.request(options).Watch(ctx)
+		body, err = f.request(options).Stream(request)
 		return err
 	})
 	if err == nil {
-		if _, answered := w.(*watch.StreamWatcher); answered {
-			f.answered = time.Now()
-			if !f.silent.Load() {
-				f.store.contact()
-			}
-			return newBounded(w, f, initial), nil
+		f.answered = time.Now()
+		if !f.silent.Load() {
+			f.store.contact()
 		}
+		return newStream(request, cancel, f, body, initial), nil
+	}
+	cancel(nil)
+	// A WatchList is not to be tried for ever: perhaps a list gets an answer.
+	if utilnet.IsProbableEOF(err) && !initial {
 		err = errNoAnswer
-		if initial { // perhaps a list gets one
-			err = errors.New(errNoAnswer.Error())
-		}
 	}
 	// An API server that does not offer WatchList refuses the request. The
 	// reflector lists then, and only that may fail.
@@ -220,9 +221,8 @@ func (f *reflection) pace(ctx context.Context) bool {
 }
 
 // errNoAnswer is a connection that broke, or a load balancer that closed it,
-// before there was an answer. client-go makes an empty watch of that, after
-// which the reflector lists anew. But it is the same as a refused connection,
-// after which the reflector tries to go on where it was.
+// before there was an answer. That is the same as a refused connection, after
+// which the reflector tries to go on where it was.
 var errNoAnswer error = noAnswer{}
 
 type noAnswer struct{}

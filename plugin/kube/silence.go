@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -12,7 +13,11 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/streaming"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/watch"
+	restwatch "k8s.io/client-go/rest/watch"
 )
 
 // bounds are how long an API server may be silent until that counts as a
@@ -41,8 +46,9 @@ func (b bounds) orDefault() bounds {
 	}
 }
 
-// bounded is a watch that ends when it is silent for too long. It passes on the
-// events of another:
+// stream is a watch that ends when it is silent for too long. It decodes events
+// itself and not from another watch.Interface: handing each over between
+// goroutines once more would cost as much as decoding a pod does.
 //
 //  1. While a WatchList sends its initial events, all are Added. Silence among
 //     them, or no bookmark for as long after the last of them, ends it with an
@@ -55,87 +61,126 @@ func (b bounds) orDefault() bounds {
 //  3. Errors are noted as the feed's failure, the API server's included: the
 //     reflector says nothing of them. After silence, that the API server
 //     answers with another watch does not count as a sign of life.
-type bounded struct {
-	in      watch.Interface
+type stream struct {
+	f       *reflection
+	body    io.ReadCloser
+	ctx     context.Context // of the request for body
+	cancel  context.CancelCauseFunc
 	out     chan watch.Event
 	stopped chan struct{}
 	stop    sync.Once
-	f       *reflection
 	initial bool // initial events are awaited
 }
 
-func newBounded(in watch.Interface, f *reflection, initial bool) *bounded {
-	w := &bounded{in: in, out: make(chan watch.Event), stopped: make(chan struct{}), f: f, initial: initial}
+func newStream(ctx context.Context, cancel context.CancelCauseFunc, f *reflection, body io.ReadCloser, initial bool) *stream {
+	w := &stream{f: f, body: body, ctx: ctx, cancel: cancel, out: make(chan watch.Event), stopped: make(chan struct{}), initial: initial}
 	go w.run()
 	return w
 }
 
 // ResultChan implements watch.Interface.
-func (w *bounded) ResultChan() <-chan watch.Event { return w.out }
+func (w *stream) ResultChan() <-chan watch.Event { return w.out }
 
 // Stop implements watch.Interface.
-func (w *bounded) Stop() { w.stop.Do(func() { close(w.stopped) }) }
+func (w *stream) Stop() {
+	w.stop.Do(func() { close(w.stopped) })
+	w.cancel(nil)
+}
 
-func (w *bounded) run() {
+// errSilent is why a stream's context ends when nothing comes.
+var errSilent = errors.New("silent")
+
+func (w *stream) run() {
 	defer close(w.out)
-	defer w.in.Stop()
+	defer w.cancel(nil)
+	defer w.body.Close()
 	limit := w.f.bounds.events
 	if w.initial {
 		limit = w.f.bounds.initial
 	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	for quiet, later := true, false; ; quiet = false {
-		select {
-		case <-w.stopped:
-			return
-		case <-timer.C:
-			if w.initial {
-				w.f.noInitial.Store(true)
-				w.fail(fmt.Errorf("the initial events of a watch did not end, waited for %v", limit), true)
-			} else {
-				w.f.silent.Store(true)
-				w.fail(fmt.Errorf("a watch was silent for %v", limit), quiet)
-			}
-			return
-		case e, ok := <-w.in.ResultChan():
-			if !ok {
-				if w.initial {
-					w.fail(errors.New("a watch ended before its initial events did"), true)
-				}
-				return
-			}
-			w.f.silent.Store(false)
-			switch e.Type {
-			case watch.Error:
-				w.f.store.fail(apierrors.FromObject(e.Object))
-			case watch.Bookmark:
-				if o, ok := e.Object.(metav1.Object); ok && o.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
-					w.initial, limit = false, w.f.bounds.events
-				}
-			}
-			if !w.send(e) {
-				return
-			}
-			later = later || e.Type != watch.Added
-			if !w.initial || !later {
-				timer.Reset(limit)
+	silence := time.AfterFunc(limit, func() { w.cancel(errSilent) })
+	defer silence.Stop()
+	decoder, err := w.decoder()
+	quiet, later := true, false
+	for ; err == nil; quiet = false {
+		var e watch.Event
+		if e.Type, e.Object, err = decoder.Decode(); err != nil {
+			break
+		}
+		w.f.silent.Store(false)
+		switch e.Type {
+		case watch.Error:
+			w.f.store.fail(apierrors.FromObject(e.Object))
+		case watch.Bookmark:
+			if o, ok := e.Object.(metav1.Object); ok && o.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
+				w.initial, limit = false, w.f.bounds.events
 			}
 		}
+		later = later || e.Type != watch.Added
+		lives := !w.initial || !later
+		if lives {
+			silence.Stop() // the reflector takes its time
+		}
+		if !w.send(e) {
+			return
+		}
+		if lives {
+			silence.Reset(limit)
+		}
 	}
+	w.end(err, limit, quiet)
 }
 
-// fail notes err and, if asked to, has the reflector list.
-func (w *bounded) fail(err error, list bool) {
+// decoder waits for the first byte, which tells what the API server speaks.
+func (w *stream) decoder() (*restwatch.Decoder, error) {
+	in := bufio.NewReader(w.body)
+	first, err := in.Peek(1)
+	if err != nil {
+		return nil, err
+	}
+	media := runtime.ContentTypeProtobuf
+	if first[0] == '{' { // the length of an event in protobuf begins with a 0
+		media = runtime.ContentTypeJSON
+	}
+	codecs := codecsOf(w.f.id)
+	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), media)
+	frames := info.StreamSerializer.Framer.NewFrameReader(struct {
+		io.Reader
+		io.Closer
+	}{in, w.body})
+	return restwatch.NewDecoder(streaming.NewDecoder(frames, info.StreamSerializer.Serializer),
+		codecs.DecoderToVersion(info.Serializer, w.f.group)), nil
+}
+
+// end notes why there are no more events, err being what the decoder said, and
+// has the reflector list if it is not to go on where it was.
+func (w *stream) end(err error, limit time.Duration, quiet bool) {
+	cause := context.Cause(w.ctx)
+	switch {
+	case cause == errSilent && w.initial:
+		w.f.noInitial.Store(true)
+		err = fmt.Errorf("the initial events of a watch did not end, waited for %v", limit)
+	case cause == errSilent:
+		w.f.silent.Store(true)
+		err = fmt.Errorf("a watch was silent for %v", limit)
+	case cause != nil: // stopped
+		return
+	case w.initial:
+		err = errors.New("a watch ended before its initial events did")
+	case err == io.EOF || utilnet.IsProbableEOF(err) || utilnet.IsTimeout(err):
+		return
+	default:
+		err, quiet = fmt.Errorf("decoding an event of a watch: %w", err), true
+	}
 	w.f.store.fail(err)
-	if list {
+	if w.initial || quiet {
 		w.send(watch.Event{Type: watch.Error, Object: &metav1.Status{
 			Status: metav1.StatusFailure, Message: err.Error(), Code: http.StatusGatewayTimeout,
 		}})
 	}
 }
 
-func (w *bounded) send(e watch.Event) bool {
+func (w *stream) send(e watch.Event) bool {
 	select {
 	case w.out <- e:
 		return true
