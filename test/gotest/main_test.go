@@ -23,10 +23,10 @@ const oneOfEach = `{'Action':'run','Package':'PKG','Test':'TestGood'}
 {'Action':'output','Package':'PKG','Test':'TestGood','Output':'=== RUN   TestGood\n'}
 {'Action':'output','Package':'PKG','Test':'TestGood','Output':'good says\n'}
 {'Action':'pass','Package':'PKG','Test':'TestGood'}
-{'Action':'run','Package':'PKG','Test':'TestSkip'}
-{'Action':'output','Package':'PKG','Test':'TestSkip','Output':'    x_test.go:1: no namespaces\n'}
-{'Action':'output','Package':'PKG','Test':'TestSkip','Output':'--- SKIP: TestSkip (0.00s)\n'}
-{'Action':'skip','Package':'PKG','Test':'TestSkip'}
+{'Action':'run','Package':'PKG','Test':'TestLaneAllocations'}
+{'Action':'output','Package':'PKG','Test':'TestLaneAllocations','Output':'    x_test.go:1: no namespaces\n'}
+{'Action':'output','Package':'PKG','Test':'TestLaneAllocations','Output':'--- SKIP: TestLaneAllocations (0.00s)\n'}
+{'Action':'skip','Package':'PKG','Test':'TestLaneAllocations'}
 `
 
 const good = `{'Action':'output','Package':'PKG','Output':'ok  \tPKG\t1s\n'}
@@ -51,7 +51,7 @@ func TestSkips(t *testing.T) {
 			if bad := r.summary(); bad != row.bad {
 				t.Errorf("bad: %v, want %v", bad, row.bad)
 			}
-			for _, want := range []string{"ok  \t" + row.pkg + "\t1s\n", "skipped: " + row.pkg + " TestSkip: x_test.go:1: no namespaces ("} {
+			for _, want := range []string{"ok  \t" + row.pkg + "\t1s\n", "skipped: " + row.pkg + " TestLaneAllocations: x_test.go:1: no namespaces ("} {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("no %q in\n%s", want, out)
 				}

@@ -59,10 +59,11 @@ var shipped = sync.OnceValues(func() (string, error) {
 })
 
 // newContainer starts a container that has the folder files as /etc/coredns,
-// and its folder rootfs as /rootfs, and waits until the URL ready says OK.
-// account is a folder of a service account's files. The container ends with the
+// and its folder rootfs as /rootfs, and waits until the URL ready says OK
+// and the server listens at the address at; CoreDNS opens the port of ready a moment before its
+// own. account is a folder of a service account's files. The container ends with the
 // test, in order or the test fails.
-func newContainer(t *testing.T, n netns.Namespace, files, account, ready string, env ...string) *container {
+func newContainer(t *testing.T, n netns.Namespace, files, account, at, ready string, env ...string) *container {
 	t.Helper()
 	bin, err := shipped()
 	if err != nil {
@@ -100,7 +101,7 @@ func newContainer(t *testing.T, n netns.Namespace, files, account, ready string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &container{Namespace: n, Process: proc, dns: "127.0.0.1:53"}
+	c := &container{Namespace: n, Process: proc, dns: at}
 	t.Cleanup(func() {
 		if err := c.Stop(); err != nil {
 			t.Errorf("clusterdns: %v", err)
@@ -115,7 +116,11 @@ func newContainer(t *testing.T, n netns.Namespace, files, account, ready string,
 			t.Fatalf("clusterdns has ended: %v", c.Err())
 		default:
 		}
-		return c.get(ready, "OK")
+		err := c.get(ready, "OK")
+		if err == nil {
+			_, err = c.exchange("udp", "", question{"cluster.local.", dns.TypeSOA})
+		}
+		return err
 	})
 	return c
 }

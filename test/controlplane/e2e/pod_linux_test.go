@@ -185,7 +185,7 @@ func TestResolvers(t *testing.T) {
 		inside.IP(t, "route", "add", addr, "via", via)
 	}
 	newResolvers(t, node, map[string]string{resolver: outsideZone})
-	newContainer(t, node, filepath.Join(examples, "kubeadm"), rights, "http://127.0.0.1:8181/ready")
+	newContainer(t, node, filepath.Join(examples, "kubeadm"), rights, "127.0.0.1:53", "http://127.0.0.1:8181/ready")
 
 	svc := "." + s.name + ".svc.cluster.local"
 	want := map[string]string{

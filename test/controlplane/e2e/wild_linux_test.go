@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -208,10 +209,7 @@ func TestWild(t *testing.T) {
 			if w.ready != "" {
 				port = w.ready
 			}
-			c := newContainer(t, n, filepath.Join(examples, name), rights, "http://"+at+":"+port+"/ready", env...)
-			if w.pod != "" {
-				c.dns = w.pod
-			}
+			c := newContainer(t, n, filepath.Join(examples, name), rights, cmp.Or(w.pod, "127.0.0.1:53"), "http://"+at+":"+port+"/ready", env...)
 
 			m, err := c.exchange("udp", "", a(s.fqdn("web")))
 			if err != nil || len(m.Answer) != 1 || m.Answer[0].Header().Ttl != w.ttl {
