@@ -25,6 +25,7 @@ import (
 	"github.com/coredns/coredns/plugin/metrics"
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // bothWays sends datagrams and TCP messages to a responder of the lane, and
@@ -484,29 +485,71 @@ func snapshot(plan *responder.Plan) map[string]uint64 {
 }
 
 // TestLaneAllocations: an answered query allocates nothing, metrics included.
+// The plugin hosts allocates itself, whoever asks it.
 func TestLaneAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	h := benchHandler(t, town(t, 100), 0)
-	plan := planOf(t, responder.Route{Zone: ".", Rotate: true, Metrics: countedBy(h)}, h)
-	r := plan.NewResponder()
-	dst := make([]byte, 0, 64<<10)
-	for _, row := range kinds {
-		packet, err := dnstext.Cluster.Query(t, row.question).Pack()
+	counted := responder.Route{Zone: ".", Rotate: true, Metrics: countedBy(h)}
+	silenced, beside := counted, counted
+	silenced.Templates = []responder.Template{{Type: dns.TypeAAAA, Zones: []string{"."}, Empty: true}}
+	beside.Hosts = hostsOf(t, "hosts /dev/null . {\n192.0.2.1 node-1\nfallthrough\n}")
+	for _, variant := range []struct {
+		name  string
+		route responder.Route
+		most  float64 // for a query
+	}{{"alone", counted, 0}, {"template", silenced, 0}, {"hosts", beside, 6}} {
+		r := planOf(t, variant.route, h).NewResponder()
+		dst := make([]byte, 0, 64<<10)
+		for _, row := range kinds {
+			packet, err := dnstext.Cluster.Query(t, row.question).Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := testing.AllocsPerRun(100, func() {
+				for range 10 {
+					if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true}); !ok {
+						t.Fatalf("%s: declined", row.question)
+					}
+				}
+				r.Sent(time.Microsecond, 0)
+			}); got > 10*variant.most {
+				t.Errorf("%s, %s: %v allocations for 10 queries", variant.name, row.question, got)
+			}
+		}
+	}
+}
+
+// TestLaneCountsTemplates: the plugin template's metric counts what the lane
+// answers in its place.
+func TestLaneCountsTemplates(t *testing.T) {
+	matches := func() (n float64) {
+		families, err := prometheus.DefaultGatherer.Gather()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := testing.AllocsPerRun(100, func() {
-			for range 10 {
-				if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true}); !ok {
-					t.Fatalf("%s: declined", row.question)
-				}
+		for _, f := range families {
+			if f.GetName() != "coredns_template_matches_total" {
+				continue
 			}
-			r.Sent(time.Microsecond, 0)
-		}); got != 0 {
-			t.Errorf("%s: %v allocations for 10 queries", row.question, got)
+			for _, m := range f.GetMetric() {
+				n += m.GetCounter().GetValue()
+			}
 		}
+		return n
+	}
+	both := newBothWays(t, variedHandler(t), silent, inFront...)
+	packet, err := dnstext.Cluster.Query(t, "web.shop.svc AAAA").Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := matches()
+	if ok, err := both.compare(packet); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if n := matches() - before; n != 2 {
+		t.Errorf("counted %v times by lane and chain together", n)
 	}
 }
 

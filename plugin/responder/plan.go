@@ -60,7 +60,7 @@ type route struct {
 	types     [256]bool // those that the lane answers for
 	through   [][]byte  // zones, like wire, in which names that do not exist are the next plugin's
 	meters    []meter   // longest zone first; nil: not counted
-	hosts     *hosts.Hosts
+	hosts     *hostsFile
 	templates []template
 }
 
@@ -71,7 +71,7 @@ const fewRoutes = 8
 // Add adds a route behind those of longer zones; server is what metrics call the
 // server.
 func (p *Plan) Add(r Route, server string) error {
-	added := &route{view: r.View, rotate: r.Rotate, bufsize: r.Bufsize, types: answered, hosts: r.Hosts}
+	added := &route{view: r.View, rotate: r.Rotate, bufsize: r.Bufsize, types: answered}
 	var err error
 	if added.wire, err = dnswire.AppendName(nil, r.Zone); err != nil {
 		return fmt.Errorf("zone %q: %w", r.Zone, err)
@@ -83,6 +83,11 @@ func (p *Plan) Add(r Route, server string) error {
 	}
 	if added.through, err = wireNames(r.Fallthrough); err != nil {
 		return fmt.Errorf("fallthrough zone %w", err)
+	}
+	if r.Hosts != nil {
+		if added.hosts, err = newHostsFile(r.Hosts); err != nil {
+			return err
+		}
 	}
 	if r.Metrics != nil {
 		if added.meters, err = newMeters(r.Metrics, server); err != nil {

@@ -3,7 +3,6 @@ package responder
 import (
 	"encoding/binary"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
@@ -24,8 +23,8 @@ type responder struct {
 	tally   tally
 	waiting int // answers that Sent has not been called for
 
-	empty      dnswire.Builder // of replies without records
-	text, name []byte          // of a question's name, in lower case
+	empty       dnswire.Builder // of replies without records
+	lower, text []byte          // a question's name in lower case, on the wire and as text
 }
 
 // NewResponder returns a Responder that answers as p has it.
@@ -77,7 +76,7 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 	if t := route.template(q); t != nil {
 		return r.appendEmpty(dst, q, route, t, from, len(msg))
 	}
-	if route.hosts != nil && r.hostsHas(route, q) {
+	if route.hosts != nil && r.hostsHas(route.hosts, q) {
 		return nil, declineHosts
 	}
 	a := &r.answer
@@ -166,5 +165,5 @@ func echoed(q *dnswire.Query) bool {
 
 // fallsThrough reports whether name, should it not exist, is the next plugin's.
 func (r *route) fallsThrough(name []byte) bool {
-	return slices.ContainsFunc(r.through, func(zone []byte) bool { return dnswire.IsSubdomain(name, zone) })
+	return isIn(name, r.through)
 }
