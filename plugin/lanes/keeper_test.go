@@ -2,10 +2,12 @@ package lanes
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
 )
@@ -134,5 +136,38 @@ func TestKeeperHangs(t *testing.T) {
 			t.Errorf("SIGTERM took %v", took)
 		}
 		close(hang)
+	})
+}
+
+// What an instance had is garbage when the next one has taken over: the plans of
+// as many reloads as there may be hold nothing.
+func TestProgramsAreLetGo(t *testing.T) {
+	var old []weak.Pointer[fastlane.Program]
+	bubble(t, func(t *testing.T, m *model) {
+		m.bind(true, &loaded{wants: map[string]spec{":53": {sockets: 1}}})
+		var before *loaded
+		for i := range 10 {
+			if before != nil {
+				before.inst.restart()
+			}
+			c, plan := m.loads("Corefile")
+			c.inst.arrive(":53", plan)
+			if before != nil {
+				before.alive.Store(false)
+				before.inst.leave()
+			}
+			c.inst.settle()
+			before = c
+			m.owners = map[*fastlane.Program]*loaded{plan.program: c} // the model lets go
+			if i < 9 {
+				old = append(old, weak.Make(plan.program))
+			}
+		}
+		runtime.GC()
+		for i, p := range old {
+			if p.Value() != nil {
+				t.Errorf("the program of instance %d is still held", i)
+			}
+		}
 	})
 }
