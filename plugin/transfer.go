@@ -1,19 +1,12 @@
 package clusterdns
 
 import (
-	"slices"
-
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
 )
-
-// transferChunk is how many records go to the plugin transfer at a time. It
-// packs what it gets into messages of about 500 records, and does not divide
-// what comes as one.
-const transferChunk = 100
 
 // Transfer implements CoreDNS's transfer.Transferer. A client that has the
 // serial, or a newer one, gets the SOA alone (RFC 1995 §2); any other the whole
@@ -32,9 +25,7 @@ func (h *Handler) Transfer(origin string, serial uint32) (<-chan []dns.RR, error
 				upToDate = serial != 0 && int32(soa[0].(*dns.SOA).Serial-serial) <= 0 // RFC 1982 §3.2
 				close(started)
 			}
-			for chunk := range slices.Chunk(rrs, transferChunk) {
-				ch <- chunk
-			}
+			ch <- rrs // the plugin divides it into messages
 			return !upToDate
 		})
 		switch {

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"slices"
-
-	clusterdns "github.com/clusterdns/clusterdns/plugin"
+	_ "github.com/clusterdns/clusterdns/cmd/clusterdns/stock"
 
 	"github.com/coredns/caddy"
-	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 )
 
@@ -21,14 +18,6 @@ var leftOut = []struct{ name, why string }{
 }
 
 func init() {
-	order := dnsserver.Directives
-	at := slices.Index(order, "kubernetes")
-	if err := dnsserver.SetDirectives(slices.Insert(slices.Clone(order), at, "clusterdns")); err != nil {
-		panic(err)
-	}
-	plugin.Register("kubernetes", clusterdns.Setup)
-	plugin.Register("k8s_external", clusterdns.SetupExternal)
-
 	// A loader runs after -plugins has listed what is linked, and before the
 	// first Corefile is parsed. On a reload it runs again.
 	caddy.RegisterCaddyfileLoader("left out", caddy.LoaderFunc(func(string) (caddy.Input, error) {

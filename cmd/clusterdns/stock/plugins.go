@@ -1,7 +1,16 @@
-package main
+// Package stock links the plugins of CoreDNS that the binary has, and puts ours
+// in their order. It is imported for that, by the binary and by the tests of
+// whole servers. The others are in leftOut of cmd/clusterdns.
+package stock
 
-// The stock plugins in this binary. leftOut has the others.
 import (
+	"slices"
+
+	clusterdns "github.com/clusterdns/clusterdns/plugin"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+
 	_ "github.com/coredns/caddy/onevent"
 	_ "github.com/coredns/coredns/plugin/acl"
 	_ "github.com/coredns/coredns/plugin/any"
@@ -57,3 +66,14 @@ import (
 	_ "github.com/coredns/coredns/plugin/view"
 	_ "github.com/coredns/coredns/plugin/whoami"
 )
+
+// Ours stands in front of CoreDNS's kubernetes, whose word it takes over.
+func init() {
+	order := dnsserver.Directives
+	at := slices.Index(order, "kubernetes")
+	if err := dnsserver.SetDirectives(slices.Insert(slices.Clone(order), at, "clusterdns")); err != nil {
+		panic(err)
+	}
+	plugin.Register("kubernetes", clusterdns.Setup)
+	plugin.Register("k8s_external", clusterdns.SetupExternal)
+}
