@@ -121,18 +121,22 @@ remote-control:
 	return b.String()
 }
 
-// knot has a worker for each protocol and core. Without its module rrl it has
-// no rate limit.
+// knot has a worker for each protocol and core, and where there are several each
+// answers what was asked on its core. With one, TCP connections from other cores
+// would find nobody. Without its module rrl it has no rate limit.
 func (c Config) knot(p ports) string {
 	var b strings.Builder
+	affinity := "off"
+	if c.Cores > 1 {
+		affinity = "on"
+	}
 	fmt.Fprintf(&b, `server:
     rundir: "%[2]s"
     listen: %[3]s@%[1]d
     udp-workers: %[4]d
     tcp-workers: %[4]d
     background-workers: 1
-    tcp-reuseport: on
-    socket-affinity: on
+    socket-affinity: %[5]s
     tcp-max-clients: 1000
     tcp-idle-timeout: 120
     answer-rotation: on
@@ -149,7 +153,7 @@ template:
     journal-content: none
     semantic-checks: off
 zone:
-`, p.dns, c.Dir, c.IP, c.Cores)
+`, p.dns, c.Dir, c.IP, c.Cores, affinity)
 	for i, z := range world.Zones {
 		fmt.Fprintf(&b, "  - domain: %s\n    file: %s\n", strings.TrimSuffix(z, "."), c.Zones[i])
 	}

@@ -44,7 +44,7 @@ func TestConfiguration(t *testing.T) {
 		},
 		{
 			Config{Name: results.Knot, Binary: "/b/knotd", Dir: "/d", IP: "::1", Cores: 2, Zones: zones}, "/d/knot.conf", "/b/knotd -c /d/knot.conf",
-			[]string{"listen: ::1@1053\n", "udp-workers: 2\n", "tcp-workers: 2\n", "domain: 10.in-addr.arpa\n    file: /z/reverse\n"}, []string{"%!", "rrl"},
+			[]string{"listen: ::1@1053\n", "udp-workers: 2\n", "tcp-workers: 2\n", "socket-affinity: on\n", "domain: 10.in-addr.arpa\n    file: /z/reverse\n"}, []string{"%!", "rrl"},
 		},
 	} {
 		file, content, command := row.config.configuration(p)
