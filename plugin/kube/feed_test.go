@@ -148,6 +148,15 @@ func TestVersionsOfImports(t *testing.T) {
 			api.start()
 			follows(f, fmt.Sprint(versions, " are served"))
 		}
+		// With the next list it is the newest again.
+		api.stop()
+		api.compact()
+		serve("v1alpha1", "v1beta1")
+		api.start()
+		follows(f, "both are served, and there was a list")
+		if api.requested("v1beta1") == 0 {
+			t.Error("the old version is followed for good")
+		}
 		if !api.watchList && api.requested("watch serviceimports") == 0 || api.watchList && api.requested("list serviceimports") > 0 {
 			t.Error("the other version is not followed as the first is")
 		}
