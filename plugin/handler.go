@@ -113,12 +113,12 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 	case a.Outcome == zone.Unready:
 		unreadyResponses.WithLabelValues(a.Blocked.String()).Inc()
 	}
-	m := message(r, name, a)
 	state := request.Request{W: w, Req: r}
+	m := fitting(r, name, a, &state)
 	if q.Qtype == dns.TypeSRV && len(m.Answer) > 1 {
 		shortestFirst(m, state.Size())
 	}
-	if exceedsTCP(m) && state.Proto() == "tcp" {
+	if (m.Truncated || exceedsTCP(m)) && state.Proto() == "tcp" {
 		truncatedTCP.Inc()
 	}
 	h.negatives.addReply(r, m, a)

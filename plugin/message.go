@@ -1,14 +1,50 @@
 package clusterdns
 
 import (
+	"math/rand/v2"
 	"net"
 	"slices"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
+	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 )
+
+// fitting is message for a client whose size may spare most of the records: of
+// addresses that will be cut off where the reply is full (request.Request.Scrub),
+// it makes those that may fit and one more, from a random place on, and sets TC,
+// so that no plugin takes them for all of them.
+//
+// Only addresses of the question's name are so regular. Any plugin may cut SRV
+// records, or those behind a CNAME, elsewhere than we would.
+func fitting(r *dns.Msg, name []byte, a *zone.Answer, client *request.Request) *dns.Msg {
+	all, width := a.Addrs(), net.IPv4len
+	if r.Question[0].Qtype == dns.TypeAAAA {
+		width = net.IPv6len
+	}
+	record := 2 + 10 + width // with a pointer for its owner
+	if len(all)/width <= dns.MinMsgSize/record {
+		return message(r, name, a) // whatever the client's size
+	}
+	most := client.Size()/record + 1
+	if len(all)/width <= most {
+		return message(r, name, a)
+	}
+	m := new(dns.Msg)
+	m.SetRcode(r, dns.RcodeSuccess)
+	m.Authoritative, m.Truncated = true, true
+	from := rand.IntN(len(all)/width) * width
+	some := slices.Concat(all[from:min(len(all), from+most*width)], all[:max(0, from+most*width-len(all))])
+	b := builder{question: r.Question[0].Name, wire: name}
+	a.Walk(func(rec *zone.Record) bool {
+		rec.Packed = some
+		m.Answer = b.append(nil, rec)
+		return false // there is but this one
+	})
+	return m
+}
 
 // message returns the reply to r, whose question's name in wire format is name,
 // that a says: what zone.Renderer writes to the

@@ -240,6 +240,75 @@ func mixCase(random *rand.Rand, name string) string {
 	return string(b)
 }
 
+// TestShortestFirst: a reply with TC has as many SRV records as can be.
+func TestShortestFirst(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("ns ns\nheadless ns/db http:TCP:80\nslice ns/db-1 db http:TCP:80")
+	for i := range 20 {
+		fmt.Fprintf(&b, " a%s%d=10.1.0.%d z%d=10.1.1.%d", strings.Repeat("x", 50), i, i, i, i)
+	}
+	h := stanza{}.handler(t, newWorld(t, b.String()).Writer)
+	m := ask(t, h, dnstext.Cluster.Query(t, "db.ns.svc SRV"))
+	m.Truncate(dns.MinMsgSize)
+	// After header and question: 12 octets to the target, and that in full.
+	const short = 12 + 6 + len("z0.db.ns.svc.cluster.local.") + 1
+	if want := (512 - 12 - len("db.ns.svc.cluster.local.") - 1 - 4) / short; !m.Truncated || len(m.Answer) != want {
+		t.Errorf("truncated: %v, %d records, %d fit", m.Truncated, len(m.Answer), want)
+	}
+}
+
+// TestCut: a reply that will be truncated is not made whole, and looks as if it
+// had been.
+func TestCut(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("ns ns\nheadless ns/big http:TCP:80\nslice ns/big-1 big http:TCP:80")
+	for i := range 5000 {
+		fmt.Fprintf(&b, " 10.1.%d.%d 2001:db8::%x", i>>8, i&255, i)
+	}
+	h := stanza{}.handler(t, newWorld(t, b.String()).Writer)
+	for _, question := range []string{"big.ns.svc A", "big.ns.svc AAAA"} {
+		for _, size := range []uint16{0, 512, 513, 1232, 4096, 65000} {
+			r := dnstext.Cluster.Query(t, question)
+			if size > 0 {
+				r.SetEdns0(size, false)
+			}
+			limit := max(int(size), dns.MinMsgSize)
+			m := ask(t, h, r)
+			made := len(m.Answer)
+			m.Truncate(limit)
+			var a zone.Answer
+			wire, err := dnswire.AppendName(nil, r.Question[0].Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.view.Lookup(&a, wire, r.Question[0].Qtype)
+			whole := message(r, wire, &a)
+			whole.Truncate(limit)
+			if m.Truncated != whole.Truncated || len(m.Answer) != len(whole.Answer) || made > len(m.Answer)+6 && made < 5000 || made == 5000 && whole.Truncated {
+				t.Errorf("%s in %d octets: %d records made, %d left, truncated %v; want %d, %v", question, limit, made, len(m.Answer), m.Truncated, len(whole.Answer), whole.Truncated)
+			}
+			had := map[string]bool{}
+			for _, rr := range m.Answer {
+				if had[rr.String()] {
+					t.Errorf("%s in %d octets: %v twice", question, limit, rr)
+				}
+				had[rr.String()] = true
+			}
+		}
+	}
+	// Every address is among those of some reply.
+	r := dnstext.Cluster.Query(t, "big.ns.svc A")
+	seen := map[string]bool{}
+	for range 10_000 {
+		for _, rr := range ask(t, h, r).Answer {
+			seen[rr.(*dns.A).A.String()] = true
+		}
+	}
+	if len(seen) != 5000 {
+		t.Errorf("%d of 5000 addresses are ever given", len(seen))
+	}
+}
+
 func FuzzMessageIsWhatTheRendererWrites(f *testing.F) {
 	for i, q := range questions {
 		name := strings.TrimPrefix(q+".cluster.local.", ".")

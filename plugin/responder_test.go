@@ -577,6 +577,28 @@ func TestLaneCountsTruncatedTCP(t *testing.T) {
 	}
 }
 
+// TestLaneDatagram: a client may say that it takes 65,535 octets, but a datagram
+// has no room for its headers then.
+func TestLaneDatagram(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("ns ns\nheadless ns/big http:TCP:80\nslice ns/big-1 big http:TCP:80")
+	for i := range 5000 {
+		fmt.Fprintf(&b, " 10.1.%d.%d", i>>8, i&255)
+	}
+	h := benchHandler(t, newWorld(t, b.String()), 0)
+	q := dnstext.Cluster.Query(t, "big.ns.svc A")
+	q.SetEdns0(65535, false)
+	packet, err := q.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const room = 65535 - 20 - 8 // less the headers of IPv4 and UDP
+	wire, ok := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{})
+	if !ok || len(wire) > room || len(wire) < room-16 {
+		t.Errorf("answered: %v, in %d octets", ok, len(wire))
+	}
+}
+
 // TestLaneRotates: every address is the first as often as any other.
 func TestLaneRotates(t *testing.T) {
 	h := benchHandler(t, town(t, 100), 0)

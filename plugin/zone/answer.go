@@ -63,6 +63,15 @@ func (a *Answer) walkAll(yield func(*Record) bool) bool {
 	return yield(r)
 }
 
+// Addrs returns the addresses, packed, that are all of the answer, and of the
+// type asked for; nil if it is any other answer.
+func (a *Answer) Addrs() []byte {
+	if a.Outcome != Success || a.has != hasAddrs || len(a.aliases) > 0 || !a.sel.all() && !a.ofClusterIP() {
+		return nil
+	}
+	return a.svcAddrs()
+}
+
 // Tight reports whether a Renderer makes the reply as short as compression can
 // (RFC 1035 §4.1.4). It does not look for names, or ends of names, that several
 // CNAME, PTR or NS records repeat, or SRV records of several clusters.

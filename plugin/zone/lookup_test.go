@@ -210,7 +210,7 @@ func TestExternalNames(t *testing.T) {
 	}
 	ask(t, v, []qa{
 		{"in.shop.svc.cluster.local. A", "in.shop.svc CNAME Web.shop.svc.Cluster.local.\nWeb.shop.svc.Cluster.local. A 10.96.0.10"},
-		{"in.shop.svc.cluster.local. AAAA", "NODATA"}, {"in.shop.svc.cluster.local. TXT", "NODATA"}, {"in.shop.svc.cluster.local. SRV", "NODATA"}, {"in.shop.svc.cluster.local. ANY", "NODATA"},
+		{"in.shop.svc.cluster.local. AAAA", "NODATA"}, {"in.shop.svc.cluster.local. TXT", "NODATA"}, {"in.shop.svc.cluster.local. SRV", "NODATA"}, {"in.shop.svc.cluster.local. MX", "NODATA"}, {"out.shop.svc.cluster.local. HTTPS", "NODATA"}, {"in.shop.svc.cluster.local. ANY", "NODATA"},
 		{"IN.shop.svc.cluster.local. CNAME", "IN.shop.svc CNAME Web.shop.svc.Cluster.local."}, {"host.shop.svc.cluster.local. A", "host.shop.svc CNAME front.web.shop.svc\nfront.web.shop.svc A 10.1.0.2"},
 		{"out.shop.svc.cluster.local. A", "CHASE WWW.Example.com."}, {"out.shop.svc.cluster.local. CNAME", "out.shop.svc CNAME WWW.Example.com."}, {"_._.out.shop.svc.cluster.local. A", "CHASE WWW.Example.com."},
 		{"twice.shop.svc.cluster.local. AAAA", "CHASE out.shop.svc.cluster.local. WWW.Example.com."}, {"other.shop.svc.cluster.local. A", "CHASE web.shop.svc.cluster.example."},

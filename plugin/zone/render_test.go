@@ -158,6 +158,24 @@ func TestRenderOPT(t *testing.T) {
 	}
 }
 
+// Whatever the limit, a reply to a query with OPT has one, and is within it.
+func TestRenderOPTFits(t *testing.T) {
+	v := worldOfKinds(t)
+	for _, k := range kinds {
+		q := dnswire.Query{Name: wireName(t, k.name), Type: k.qtype, Class: dnswire.ClassIN, HasOPT: true, UDPSize: 1232}
+		var a Answer
+		var r Renderer
+		v.Lookup(&a, q.Name, q.Type)
+		for limit := 12 + len(q.Name) + 4 + 11; limit < 600; limit++ {
+			got, err := r.Append(nil, &q, &a, limit)
+			m := new(dns.Msg)
+			if err != nil || len(got) > limit || m.Unpack(got) != nil || m.IsEdns0() == nil {
+				t.Fatalf("%s in %d octets: %d octets, %v, %v", k.what, limit, len(got), err, m)
+			}
+		}
+	}
+}
+
 // FuzzLookup asks for anything. The reply reads back, is the same from memory
 // used before as from new, and does not depend on the case of the name.
 func FuzzLookup(f *testing.F) {

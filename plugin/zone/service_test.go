@@ -82,6 +82,8 @@ func TestAwkwardStates(t *testing.T) {
 			{set: "service a/db headless\nslice a/s1 db - !10.0.0.1", table: []qa{{"db.a.svc.cluster.local. A", "NXDOMAIN"}, {"1.0.0.10.in-addr.arpa. PTR", "NXDOMAIN"}}},
 			{set: "service a/db headless,publish", table: []qa{{"db.a.svc.cluster.local. A", "db.a.svc A 10.0.0.1"}, {"1.0.0.10.in-addr.arpa. PTR", "1.0.0.10.in-addr.arpa. PTR 10-0-0-1.db.a.svc"}}},
 			{set: "slice a/s1 db - 10.0.0.2 !10.0.0.1 !10.0.0.2", table: []qa{{"db.a.svc.cluster.local. A", "db.a.svc A 10.0.0.1\ndb.a.svc A 10.0.0.2"}}},
+			{set: "slice a/s1 db - 10.0.0.2 !10.0.0.3", table: []qa{ // only what is not ready changes
+				{"db.a.svc.cluster.local. A", "db.a.svc A 10.0.0.2\ndb.a.svc A 10.0.0.3"}, {"1.0.0.10.in-addr.arpa. PTR", "NXDOMAIN"}}},
 			{set: "service a/db headless", table: []qa{{"db.a.svc.cluster.local. A", "db.a.svc A 10.0.0.2"}}},
 		},
 		"a slice that changes its service": {
