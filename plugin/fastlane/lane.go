@@ -51,6 +51,7 @@ type Lane struct {
 	program atomic.Pointer[Program]
 
 	streams  streams
+	accepts  atomic.Uint64 // times that the listener's goroutine came by
 	passed   *passed
 	panics   atomic.Uint64
 	errors   atomic.Uint64
@@ -186,41 +187,68 @@ func (l *Lane) Close(ctx context.Context) {
 	})
 }
 
-// Watching: a worker that has datagrams waiting and has not come by to receive
-// them for stallTicks ticks will not do so anymore. CPUs that are too busy to
-// run a goroutine for that long would not run the chain's either.
+// Watching: a goroutine that has datagrams or connections waiting and has not
+// come by to receive them for stallTicks ticks will not do so anymore. CPUs that
+// are too busy to run it for that long would not run the chain's either.
 const (
 	watchTick  = time.Second
 	stallTicks = 3
 )
 
-// watch closes the lane if a worker stops answering: CoreDNS's own sockets are
-// still there, and its chain answers all that the lane does.
+// watched is a goroutine that receives.
+type watched struct {
+	what    string
+	waiting func() bool    // there is something to receive
+	turns   *atomic.Uint64 // times that it came by
+	seen    uint64         // turns at the last tick
+	strikes int            // ticks since
+}
+
+func (l *Lane) watched() (all []*watched) {
+	for i, w := range l.workers {
+		all = append(all, &watched{what: fmt.Sprintf("worker %d", i), turns: &w.turns, waiting: func() bool {
+			n, err := w.conn.Pending()
+			return err == nil && n > 0
+		}})
+	}
+	return append(all, &watched{
+		what: "the listener", turns: &l.accepts, waiting: func() bool { return readable(l.sockets.TCP) },
+	})
+}
+
+// stalled is called at each tick.
+func (w *watched) stalled() bool {
+	if now := w.turns.Load(); !w.waiting() || now != w.seen {
+		w.seen, w.strikes = now, 0
+		return false
+	}
+	w.strikes++
+	return w.strikes >= stallTicks
+}
+
+// watch closes the lane if one of its goroutines stops receiving: CoreDNS's own
+// sockets are still there, and its chain answers all that the lane does.
 func (l *Lane) watch() {
 	tick := time.NewTicker(l.cfg.tick)
 	defer tick.Stop()
-	turns, strikes := make([]uint64, len(l.workers)), make([]int, len(l.workers))
+	all := l.watched()
 	for {
 		select {
 		case <-l.closed:
 			return
 		case <-tick.C:
 		}
-		for i, w := range l.workers {
-			n, err := w.conn.Pending()
-			if now := w.turns.Load(); err != nil || n == 0 || now != turns[i] {
-				turns[i], strikes[i] = now, 0
+		for _, w := range all {
+			if !w.stalled() {
 				continue
 			}
-			if strikes[i]++; strikes[i] >= stallTicks {
-				l.report(fmt.Errorf("worker %d has not received for %v while datagrams wait", i, stallTicks*l.cfg.tick))
-				// Time for the other workers, which may have datagrams waiting too.
-				ctx, cancel := context.WithTimeout(context.Background(), l.cfg.tick)
-				l.Close(ctx)
-				cancel()
-				l.cfg.Stalled()
-				return
-			}
+			l.report(fmt.Errorf("%s has not received for %v while others wait for it", w.what, stallTicks*l.cfg.tick))
+			// Time for the other workers, which may have datagrams waiting too.
+			ctx, cancel := context.WithTimeout(context.Background(), l.cfg.tick)
+			l.Close(ctx)
+			cancel()
+			l.cfg.Stalled()
+			return
 		}
 	}
 }

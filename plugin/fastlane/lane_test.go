@@ -432,13 +432,44 @@ func TestStalled(t *testing.T) {
 		s.client(t, "udp", "127.0.0.1").want(t, "coredns", numbered(20, "lane", "chain")...)
 		s.client(t, "tcp", "127.0.0.1").want(t, "coredns", numbered(20, "lane", "chain")...)
 	}
-	if log := f.logged(); !strings.Contains(log, "has not received for 60ms while datagrams wait") {
+	if log := f.logged(); !strings.Contains(log, "has not received for 60ms") {
 		t.Errorf("logged %q", log)
 	}
 	close(f.stuck)
 	closeLane(t, l)
 	if len(stalled) != 1 {
 		t.Errorf("Stalled was called %d times", len(stalled))
+	}
+}
+
+// TestStalledListener has the goroutine that accepts connections stick, with
+// the same outcome.
+func TestStalledListener(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	f := newFake()
+	stalled := make(chan struct{}, 2)
+	l := s.lane(t, f, func(_ *Config, o *Options) {
+		o.Stalled = func() { stalled <- struct{}{} }
+		o.tick = 20 * time.Millisecond
+	})
+	l.streams.mu.Lock() // which it needs for the first
+	var waiting []net.Conn
+	await(t, "connections are CoreDNS's", func() bool {
+		c := s.client(t, "tcp", "127.0.0.1")
+		waiting = append(waiting, c)
+		if _, err := c.send("lane"); err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(short))
+		from, err := c.replies(1, "lane")
+		return err == nil && from[0] == "coredns"
+	})
+	l.streams.mu.Unlock()
+	receiveFrom(t, "the lane has closed itself", stalled, 1)
+	s.client(t, "udp", "127.0.0.1").want(t, "coredns", "lane")
+	if log := f.logged(); !strings.Contains(log, "the listener has not received for 60ms") {
+		t.Errorf("logged %q", log)
 	}
 }
 

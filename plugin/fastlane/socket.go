@@ -19,10 +19,10 @@ import (
 // index that no member has, the kernel hashes.
 //
 // So no datagram and no connection goes astray whatever the indices: each has
-// some member for its receiver. But if another process of the same user is in
-// the group, or CoreDNS's sockets close before ours, indices are not what
-// openSockets was told: then Steer leaves a part to CoreDNS or to the other process,
-// and SteerAway may go on giving us some.
+// some member for its receiver. Another process of the same user may have
+// sockets in the group, before ours or behind them. But if some that were before
+// ours close, indices are not what they were: then Steer leaves a part to CoreDNS
+// or to the other process, and SteerAway may go on giving us some.
 //
 // Their life is openSockets, serve what arrives, Steer, SteerAway, serve what waits in
 // the queues, Close.
@@ -33,6 +33,9 @@ type sockets struct {
 	TCP *net.TCPListener
 
 	others int
+	// How many members the groups had before ours, so that this is the index of
+	// our first.
+	udpBefore, tcpBefore int
 }
 
 // queues is how many sockets each worker has. A datagram comes to one of a
@@ -71,29 +74,28 @@ func openSockets(addr string, others, n int) (*sockets, error) {
 			return s, nil
 		}
 		err = errors.Join(err, s.Close())
-		if tries == openTries || !errors.Is(err, errChanged) {
+		if tries == openTries || errors.Is(err, errors.ErrUnsupported) {
 			return nil, err
 		}
 	}
 }
 
-// Sockets of an instance that is no more may close while ours are opened.
+// openTries is how often it is tried. Sockets of an instance that is no more may
+// close while ours are opened, and a table of /proc/net is not read at one
+// moment: it may lack a socket when others come and go.
 const openTries = 3
-
-// errChanged says that sockets of others have gone meanwhile.
-var errChanged = errors.New("sockets of others have gone meanwhile")
 
 // Steer has the kernel give every new datagram and connection to ours. Traffic already in CoreDNS's queues stays there.
 // It may be called again, after SteerAway as well. After an error some traffic
 // may be steered and some not.
 func (s *sockets) Steer() error {
-	return s.steer(choice{first: s.others, n: len(s.UDP), logQueues: logQueues}, choice{first: s.others, n: 1})
+	return s.steer(choice{first: s.udpBefore, n: len(s.UDP), logQueues: logQueues}, choice{first: s.tcpBefore, n: 1})
 }
 
 // SteerAway has the kernel give every new datagram and connection to CoreDNS's
-// sockets, spread at random, so that ours can be drained before they close,
-// which loses what they hold: a datagram in the queue is dropped, a connection
-// in the backlog reset. Some arrive even after it returned: those whose
+// sockets, or to as many of another process's that came before them, spread at
+// random, so that ours can be drained before they close, which loses what they
+// hold: a datagram in the queue is dropped, a connection in the backlog reset. Some arrive even after it returned: those whose
 // receiver another CPU was choosing (the old program goes after an RCU grace
 // period), and connections whose SYN we had. Drain for a while.
 func (s *sockets) SteerAway() error {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -21,12 +22,16 @@ import (
 )
 
 func (s *sockets) open(addr string, n int) error {
-	// Both before anything is bound, to be closed again with what it has got.
+	// All that may fail comes before anything is bound: that would be closed
+	// again with what it has got.
+	if err := probe(); err != nil {
+		return err
+	}
 	udp, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
 		return err
 	}
-	udpBefore, err := s.expect("udp", "UDP sockets", udp.AddrPort())
+	s.udpBefore, err = s.expect("udp", "UDP sockets", udp.AddrPort())
 	if err != nil {
 		return err
 	}
@@ -34,14 +39,35 @@ func (s *sockets) open(addr string, n int) error {
 	if err != nil {
 		return err
 	}
-	tcpBefore, err := s.expect("tcp", "TCP listeners", tcp.AddrPort())
+	s.tcpBefore, err = s.expect("tcp", "TCP listeners", tcp.AddrPort())
 	if err != nil {
 		return err
 	}
-	if err := s.openUDP(addr, n, udpBefore); err != nil {
+	if err := s.openUDP(addr, n); err != nil {
 		return err
 	}
-	return s.openTCP(addr, tcpBefore)
+	return s.openTCP(addr)
+}
+
+// probe reports whether a group can be given a program, at a socket that is in
+// none: a seccomp profile may not allow it. The error is errors.ErrUnsupported.
+func probe() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil { // a host without IPv4
+		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	}
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+		return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
+	}
+	err = choice{n: 1, logQueues: logQueues}.attach(func(f func(fd uintptr)) error { f(uintptr(fd)); return nil })
+	if err != nil {
+		return fmt.Errorf("steering: %w: %w", errors.ErrUnsupported, err)
+	}
+	return nil
 }
 
 // expect says how many sockets hold a, which must be CoreDNS's at the least.
@@ -53,7 +79,7 @@ func (s *sockets) expect(network, what string, a netip.AddrPort) (int, error) {
 	return n, err
 }
 
-func (s *sockets) openUDP(addr string, n, before int) error {
+func (s *sockets) openUDP(addr string, n int) error {
 	for range n {
 		var worker []*net.UDPConn
 		for range queues {
@@ -77,9 +103,8 @@ func (s *sockets) openUDP(addr string, n, before int) error {
 	if err != nil {
 		return err
 	}
-	// More may have come from elsewhere.
-	if after < before+n*queues {
-		return fmt.Errorf("%d UDP sockets hold %v, expected %d of others and %d of ours: %w", after, s.UDP[0].LocalAddr(), before, n*queues, errChanged)
+	if after != s.udpBefore+n*queues {
+		return fmt.Errorf("%d UDP sockets hold %v, expected %d of others and %d of ours", after, s.UDP[0].LocalAddr(), s.udpBefore, n*queues)
 	}
 	return nil
 }
@@ -107,7 +132,7 @@ func setBuffers(c *net.UDPConn) {
 	})
 }
 
-func (s *sockets) openTCP(addr string, before int) error {
+func (s *sockets) openTCP(addr string) error {
 	l, err := listenTCP(addr)
 	if err != nil {
 		return err
@@ -117,8 +142,8 @@ func (s *sockets) openTCP(addr string, before int) error {
 	if err != nil {
 		return err
 	}
-	if after < before+1 {
-		return fmt.Errorf("%d TCP listeners hold %v, expected %d of others and ours: %w", after, l.Addr(), before, errChanged)
+	if after != s.tcpBefore+1 {
+		return fmt.Errorf("%d TCP listeners hold %v, expected %d of others and ours", after, l.Addr(), s.tcpBefore)
 	}
 	return nil
 }

@@ -304,9 +304,9 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestStranger checks that all are answered when another socket is in the
-// group first, so that no index is what it was said to be, and when it and
-// CoreDNS's sockets close before the lane's.
+// TestStranger checks that the lane gets all when another process's socket is in
+// the group first, and that all are answered when it and CoreDNS's sockets close
+// before the lane's.
 func TestStranger(t *testing.T) {
 	coredns := newStandIn(t, "127.0.0.1", 2)
 	lane, err := openSockets(coredns.addr, 1, 2)
@@ -317,6 +317,22 @@ func TestStranger(t *testing.T) {
 		serveUDP(t, c, "lane")
 	}
 	serveTCP(t, lane.TCP, "lane")
+	if err := lane.Steer(); err != nil {
+		t.Fatal(err)
+	}
+	coredns.wantAll(t, "steered", "lane", []string{"127.0.0.1"})
+	for range 200 { // an address has another queue each time
+		if err := lane.Steer(); err != nil {
+			t.Fatal(err)
+		}
+		if who := ask(t, dial(t, "udp", "127.0.0.1", coredns.port)); who != "lane" {
+			t.Fatalf("steered: answered by %s", who)
+		}
+	}
+	if err := lane.SteerAway(); err != nil {
+		t.Fatal(err)
+	}
+	coredns.wantAll(t, "steered away", "coredns", []string{"127.0.0.1"})
 	for _, step := range []func() error{lane.Steer, lane.SteerAway, coredns.conns[0].Close, coredns.tcp[0].Close, lane.Steer, lane.SteerAway} {
 		if err := step(); err != nil {
 			t.Fatal(err)

@@ -76,6 +76,7 @@ type listener struct {
 }
 
 func (l listener) Accept() (net.Conn, error) {
+	l.lane.accepts.Add(1)
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
