@@ -88,7 +88,9 @@ func template(t *testing.T, values map[string]any) (objects, string, error) {
 // kustomize does what kustomize build does.
 func kustomize(t *testing.T, name string) objects {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(kustomizeDir, name))
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // the kustomization's
+	resources, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), filepath.Join(kustomizeDir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
