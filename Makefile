@@ -23,7 +23,7 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push deploy-check run test test-unit test-race test-cluster test-differential test-hostile \
+.PHONY: help build image push deploy-check deploy-lint run test test-unit test-race test-cluster test-differential test-hostile \
 	lint rules format fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
