@@ -140,7 +140,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		if len(s.pass) > 0 {
 			continue
 		}
-		if limit := s.lane.cfg.MaxTCPQueries; limit > 0 && s.queries.Load() >= int64(limit) {
+		if s.spent() {
 			return 0, io.EOF
 		}
 		if answered { // as the dns.Server does after a message that it answered
@@ -164,7 +164,6 @@ func (s *stream) answer() (answered bool, err error) {
 	}
 	program := s.lane.program.Load()
 	responder := program.responder()
-	limit := s.lane.cfg.MaxTCPQueries
 	sound := false
 	defer func() {
 		if r := recover(); r != nil {
@@ -178,39 +177,64 @@ func (s *stream) answer() (answered bool, err error) {
 			program.spare.Put(responder)
 		}
 	}()
-	for s.end-s.start >= 2 && !(limit > 0 && s.queries.Load() >= int64(limit)) {
-		size := 2 + int(binary.BigEndian.Uint16(s.buf[s.start:]))
-		have := s.buf[s.start:s.end]
-		if len(have) < size && size <= 2+MaxMessage {
+	for !s.spent() {
+		framed, size := s.cutMessage()
+		if size == 0 {
 			break // the rest fits the buffer
 		}
 		s.queries.Add(1)
-		if size <= 2+MaxMessage {
-			at := len(s.out)
-			out, ok := responder.Append(append(s.out, 0, 0), have[2:size], s.from)
-			if ok {
-				binary.BigEndian.PutUint16(out[at:], uint16(len(out)-at-2))
-				s.out = out
-				s.queued++
-				s.start += size
-				answered = true
-				if len(out) >= streamOut {
-					if err := s.flush(responder); err != nil {
-						return answered, err
-					}
-				}
-				continue
-			}
-			s.out = out[:at]
+		if size > 2+MaxMessage || !s.answerOne(responder, framed[2:]) {
+			s.pass, s.rest = framed, size-len(framed)
+			break
 		}
-		s.pass = have[:min(len(have), size)]
-		s.rest = size - len(s.pass)
-		s.start += len(s.pass)
-		break
+		answered = true
+		if len(s.out) >= streamOut {
+			if err := s.flush(responder); err != nil {
+				return answered, err
+			}
+		}
 	}
 	err = s.flush(responder)
 	sound = true
 	return answered, err
+}
+
+// spent reports whether the connection has had all the queries that it may.
+func (s *stream) spent() bool {
+	limit := s.lane.cfg.MaxTCPQueries
+	return limit > 0 && s.queries.Load() >= int64(limit)
+}
+
+// cutMessage takes the next message, behind its length, off what has arrived,
+// and returns it with the size of both: 0 if it is still to arrive. Of one that
+// is longer than MaxMessage it takes what there is.
+func (s *stream) cutMessage() (framed []byte, size int) {
+	have := s.buf[s.start:s.end]
+	if len(have) < 2 {
+		return nil, 0
+	}
+	size = 2 + int(binary.BigEndian.Uint16(have))
+	if len(have) < size && size <= 2+MaxMessage {
+		return nil, 0
+	}
+	framed = have[:min(len(have), size)]
+	s.start += len(framed)
+	return framed, size
+}
+
+// answerOne appends the reply to msg to those to be sent, behind its length, or
+// declines with false.
+func (s *stream) answerOne(responder Responder, msg []byte) bool {
+	at := len(s.out)
+	out, ok := responder.Append(append(s.out, 0, 0), msg, s.from)
+	if !ok {
+		s.out = out[:at]
+		return false
+	}
+	binary.BigEndian.PutUint16(out[at:], uint16(len(out)-at-2))
+	s.out = out
+	s.queued++
+	return true
 }
 
 // flush sends the replies.
