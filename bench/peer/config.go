@@ -122,8 +122,8 @@ remote-control:
 }
 
 // knot has a worker for each protocol and core, and where there are several each
-// answers what was asked on its core. With one, TCP connections from other cores
-// would find nobody. Without its module rrl it has no rate limit.
+// answers what was asked on its core. Without its module rrl it has no rate
+// limit.
 func (c Config) knot(p ports) string {
 	var b strings.Builder
 	affinity := "off"

@@ -42,6 +42,10 @@ var transportOf = map[string]transport{
 	"tcp1": {"tcp", 64, 64},
 }
 
+// connects is for 64 connections at once. Knot's queue for them is short, and
+// who finds no room there comes again after a second.
+const connects = 1500 * time.Millisecond
+
 // saturate loads a peer as much as it takes.
 func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, a asked, d time.Duration) (load.Result, error) {
 	checked, plain, err := s.files(a.mix)
@@ -55,6 +59,9 @@ func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, a asked, d
 	host, port, err := net.SplitHostPort(p.Addr)
 	if err != nil {
 		return load.Result{}, err
+	}
+	if t.mode == "tcp" {
+		d += connects
 	}
 	out, err := exec.CommandContext(ctx, r.programs["dnsperf"], "-s", host, "-p", port, "-d", plain, "-m", t.mode, "-c", strconv.Itoa(t.sockets), "-T", "1",
 		"-q", strconv.Itoa(t.inFlight), "-t", "2", "-l", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)).CombinedOutput()
