@@ -96,14 +96,14 @@ var plans = map[string]plan{
 	},
 	// What a query costs, at everyday rates and at saturation.
 	"paced": {
-		peers: []string{results.Ours, results.CoreDNS, results.NSD, results.Knot}, budget: 10 * time.Minute,
+		peers: []string{results.Ours, results.CoreDNS, results.NSD, results.Knot}, budget: 11 * time.Minute,
 		steps: []string{"paced", "throughput"},
 		world: services(10000, "10000"), debian: true,
-		rounds: 5, seconds: time.Second, rates: pacedRates, paced: 1500 * time.Millisecond, idle: 2 * time.Second,
+		rounds: 5, seconds: time.Second, rates: pacedRates, paced: 1500 * time.Millisecond, idle: time.Second,
 		main: mainMixes, more: []asked{{"clusterip", "tcp"}},
 	},
 	"quick": {
-		peers: everybody, budget: 8 * time.Minute,
+		peers: everybody, budget: 9 * time.Minute,
 		world: services(1000, "1000"), debian: true,
 		rounds: 1, seconds: time.Second, rates: pacedRates, paced: time.Second, idle: time.Second,
 		main: mainMixes, rest: []string{"walk"}, more: transports,
@@ -117,7 +117,7 @@ var plans = map[string]plan{
 		main: mainMixes, rest: otherMixes, more: transports,
 	},
 	"profile": {
-		peers: []string{results.Ours}, budget: 10 * time.Minute,
+		peers: []string{results.Ours}, budget: 11 * time.Minute,
 		world: services(10000, "10000"), manifest: true,
 	},
 }
