@@ -68,12 +68,17 @@ func (s *store) set(raw object) {
 		s.remove(raw)
 		return
 	}
-	s.writer.Enqueue(func(b *zone.Batch) { b.Set(v) }, func() {
-		s.event()
-		if slice, ok := v.(*zone.EndpointSlice); ok {
-			s.observe(raw, slice)
+	// Nothing of raw waits in the Writer's queue.
+	published := s.event
+	if slice, ok := v.(*zone.EndpointSlice); ok {
+		if since := triggerTime(raw); !since.IsZero() {
+			published = func() {
+				s.event()
+				s.observe(slice, since)
+			}
 		}
-	})
+	}
+	s.writer.Enqueue(func(b *zone.Batch) { b.Set(v) }, published)
 }
 
 // Delete takes the object of a watch event: its last state, with the
@@ -90,15 +95,11 @@ func (s *store) remove(raw object) {
 	s.writer.Enqueue(func(b *zone.Batch) { b.Delete(s.id, k, v) }, s.event)
 }
 
-// observe reports how long it took from the change that made the controller
-// write raw until now that it is published.
-func (s *store) observe(raw object, slice *zone.EndpointSlice) {
+// observe reports how long it took from since, when the change happened that
+// made the controller write the slice, until now that it is published.
+func (s *store) observe(slice *zone.EndpointSlice, since time.Time) {
 	report := s.latency.Load()
 	if report == nil {
-		return
-	}
-	since := triggerTime(raw)
-	if since.IsZero() {
 		return
 	}
 	if kind, ok := s.writer.Index().ServiceKind(zone.Key{Namespace: slice.Namespace, Name: slice.Service}); ok {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"weak"
@@ -261,7 +262,8 @@ func TestRawObjectsAreNotRetained(t *testing.T) {
 	var gone []func() bool
 	watched := func(raw object, give func(object)) {
 		// The annotation is shared with nothing.
-		raw.SetAnnotations(map[string]string{"big": strings.Repeat("x", 1<<10)})
+		raw.SetAnnotations(map[string]string{"big": strings.Repeat("x", 1<<10),
+			corev1.EndpointsLastChangeTriggerTime: time.Now().Format(time.RFC3339Nano)})
 		raw.SetLabels(map[string]string{discoveryv1.LabelServiceName: "web"})
 		switch raw := raw.(type) {
 		case *corev1.Service:
@@ -277,17 +279,18 @@ func TestRawObjectsAreNotRetained(t *testing.T) {
 		give(raw)
 	}
 	w, conv := zone.NewWriter(), new(converter)
-	var keep []*store
-	for _, new := range []func(i int) object{
+	var latency atomic.Pointer[LatencyFunc]
+	report := LatencyFunc(func(zone.Kind, time.Duration) {})
+	latency.Store(&report)
+	kinds := []func(i int) object{
 		func(i int) object { return service(fmt.Sprint("s", i), "10.0.0.1") },
 		func(i int) object { return slice(fmt.Sprint("s", i), "web", "10.1.0.1", "10.1.0.2") },
 		func(i int) object { return pod(fmt.Sprint("p", i), "10.1.0.1") },
-	} {
-		st := newStore(resourceOf(new(0)), w, conv, nil)
-		keep = append(keep, st)
-		if st.id == zone.EndpointSlices {
-			st.latency = &(&source{}).latency
-		}
+	}
+	var stores []*store
+	for _, new := range kinds {
+		st := newStore(resourceOf(new(0)), w, conv, &latency)
+		stores = append(stores, st)
 		var values []any
 		for i := range 5 {
 			watched(new(i), func(raw object) {
@@ -301,20 +304,28 @@ func TestRawObjectsAreNotRetained(t *testing.T) {
 		if err := st.Replace(values, "1"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// What follows stays in the Writer's queue until the end.
+	end := make(chan struct{})
+	w.Enqueue(func(*zone.Batch) { <-end }, nil)
+	for k, new := range kinds {
 		for i := range 5 {
-			watched(new(5+i), func(raw object) { _ = st.Add(raw) })
-			watched(new(i), func(raw object) { _ = st.Update(raw) })
+			watched(new(5+i), func(raw object) { _ = stores[k].Add(raw) })
+			watched(new(i), func(raw object) { _ = stores[k].Update(raw) })
 		}
 	}
 	runtime.GC()
 	for i, gone := range gone {
 		if !gone() {
-			t.Errorf("raw object %d of %d is still there", i, len(keep)*15)
+			t.Errorf("raw object %d of %d is still there", i, len(kinds)*15)
 		}
 	}
-	for _, st := range keep {
+	close(end)
+	w.Update(func(*zone.Batch) {}) // and all before it
+	for _, st := range stores {
 		if n := w.Index().Objects(st.id); n != 10 {
 			t.Errorf("%d %s, want 10", n, st.id)
 		}
 	}
+	runtime.KeepAlive(stores)
 }
