@@ -32,7 +32,7 @@ type config struct {
 // fastlaneConfig is what a stanza says of the fast lane.
 type fastlaneConfig struct {
 	off     bool
-	workers int // 0 is GOMAXPROCS
+	workers int // 0 is one for every two CPUs that Go may use
 }
 
 // Defaults, those of the options that CoreDNS's kubernetes has are its own.

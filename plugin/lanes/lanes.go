@@ -56,7 +56,7 @@ var log = clog.NewWithPlugin("clusterdns")
 // Stanza is what the lanes have to know of a stanza of ours.
 type Stanza struct {
 	eligible.Stanza
-	Workers     int      // of each lane; 0 is GOMAXPROCS
+	Workers     int      // of each lane; 0 is one for every two CPUs that Go may use
 	Fallthrough []string // zones in which names that do not exist are the next plugin's
 	// View returns what answers. It is called when the stanza has started.
 	View func() *zone.View
