@@ -51,6 +51,7 @@ type Lane struct {
 	program atomic.Pointer[Program]
 
 	streams  streams
+	steering sync.Mutex    // once the lane closes nobody steers to it
 	accepts  atomic.Uint64 // times that the listener's goroutine came by
 	passed   *passed
 	panics   atomic.Uint64
@@ -152,7 +153,10 @@ const steerGrace = 50 * time.Millisecond
 func (l *Lane) Close(ctx context.Context) {
 	l.closeOne.Do(func() {
 		close(l.closed)
-		if err := l.sockets.SteerAway(); err != nil {
+		l.steering.Lock()
+		err := l.sockets.SteerAway()
+		l.steering.Unlock()
+		if err != nil {
 			l.report(err) // the sockets' closing will do it, with what is in them lost
 		}
 		select { // what is on its way to us nevertheless, see SteerAway

@@ -538,6 +538,36 @@ func TestTwoLanes(t *testing.T) {
 	}
 }
 
+// TestSteerAgain checks that a lane whose neighbour has opened later and ended
+// gets everything back when it steers again, and that one which closes does not.
+func TestSteerAgain(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	first, later := s.lane(t, newFake()), s.lane(t, newFake())
+	want := func(from string) {
+		t.Helper()
+		for range 4 {
+			for _, network := range []string{"udp", "tcp"} {
+				s.client(t, network, "127.0.0.1").want(t, from, numbered(8, "lane")...)
+			}
+		}
+	}
+	seed := first.sockets.seed
+	closeLane(t, later)
+	want("coredns") // which is why
+	if first.Moved() {
+		t.Error("moved by sockets behind its own")
+	}
+	first.Steer()
+	want("lane")
+	if first.sockets.seed != seed {
+		t.Error("senders have other queues")
+	}
+	closeLane(t, first)
+	first.Steer()
+	want("coredns")
+}
+
 // TestLog checks that errors and panics are counted, and logged the less often
 // the more there are.
 func TestLog(t *testing.T) {

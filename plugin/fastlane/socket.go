@@ -3,6 +3,7 @@ package fastlane
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 
 	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
@@ -36,6 +37,9 @@ type sockets struct {
 	// How many members the groups had before ours, so that this is the index of
 	// our first.
 	udpBefore, tcpBefore int
+	// seed is that of the hash, the same each time that ours are steered to: a
+	// sender keeps its queue.
+	seed uint32
 }
 
 // queues is how many sockets each worker has. A datagram comes to one of a
@@ -68,7 +72,7 @@ func openSockets(addr string, others, n int) (*sockets, error) {
 		return nil, fmt.Errorf("%d sockets beside %d of CoreDNS: both must be at least 1", n, others)
 	}
 	for tries := 1; ; tries++ {
-		s := &sockets{others: others}
+		s := &sockets{others: others, seed: rand.Uint32()}
 		err := s.open(addr, n)
 		if err == nil {
 			return s, nil
@@ -89,7 +93,7 @@ const openTries = 3
 // It may be called again, after SteerAway as well. After an error some traffic
 // may be steered and some not.
 func (s *sockets) Steer() error {
-	return s.steer(choice{first: s.udpBefore, n: len(s.UDP), logQueues: logQueues}, choice{first: s.tcpBefore, n: 1})
+	return s.steer(choice{first: s.udpBefore, n: len(s.UDP), logQueues: logQueues, seed: s.seed}, choice{first: s.tcpBefore, n: 1})
 }
 
 // SteerAway has the kernel give every new datagram and connection to CoreDNS's
@@ -118,4 +122,7 @@ func (s *sockets) Close() error {
 
 // choice is n times 2^logQueues members of a group, from first on: one of the n
 // to choose at random, and in that the one that the sender's address hashes to.
-type choice struct{ first, n, logQueues int }
+type choice struct {
+	first, n, logQueues int
+	seed                uint32
+}

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -310,7 +309,7 @@ func hashSource(logQueues int, seed uint32) []bpf.Instruction {
 func (c choice) program() (*unix.SockFprog, error) {
 	var instructions []bpf.Instruction
 	if c.logQueues > 0 {
-		instructions = append(hashSource(c.logQueues, rand.Uint32()), bpf.StoreScratch{Src: bpf.RegA})
+		instructions = append(hashSource(c.logQueues, c.seed), bpf.StoreScratch{Src: bpf.RegA})
 	}
 	if c.n > 1 {
 		instructions = append(instructions,

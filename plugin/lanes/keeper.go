@@ -18,6 +18,7 @@ type lane interface {
 	Config() fastlane.Config
 	Swap(*fastlane.Program)
 	Moved() bool
+	Steer()
 	Shifted()
 	Close(context.Context)
 	Stats() fastlane.Stats
@@ -276,10 +277,13 @@ func (k *keeper) open(at *address, w want) {
 }
 
 // watch looks, while l is open, whether its sockets are where the kernel was
-// told that they are.
+// told that they are, and tells it again: it may have been told otherwise.
 func (k *keeper) watch(at *address, l lane) {
 	time.AfterFunc(watchEvery, func() {
 		moved := l.Moved() // which may take a while
+		if !moved {
+			l.Steer()
+		}
 		k.post(func() {
 			if at.lane == l {
 				at.moved = moved

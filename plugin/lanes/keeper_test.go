@@ -112,6 +112,29 @@ func TestStalledLaneReopens(t *testing.T) {
 	})
 }
 
+// An open lane has the kernel steer to it again and again, as long as it stands
+// where the kernel was told.
+func TestSteersAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, m *model) {
+		m.bind(true, &loaded{wants: map[string]spec{":53": {sockets: 1}}})
+		c, plan := m.loads("Corefile")
+		c.inst.arrive(":53", plan)
+		c.inst.settle()
+		m.mu.Lock()
+		var l *fakeLane
+		for l = range m.lanes {
+		}
+		m.mu.Unlock()
+		time.Sleep(3*watchEvery + watchEvery/2)
+		synctest.Wait()
+		l.gone.Store(true)
+		time.Sleep(watchEvery)
+		if n := l.steers.Load(); n != 3 {
+			t.Errorf("steered %d times, want 3", n)
+		}
+	})
+}
+
 // Whoever asks the keeper while it hangs gives up in time, and the metrics do
 // not wait at all.
 func TestKeeperHangs(t *testing.T) {

@@ -70,11 +70,13 @@ type fakeLane struct {
 	stalled bool
 	gone    atomic.Bool // somebody whose sockets were there first
 	shifted atomic.Bool
+	steers  atomic.Int32
 	closing bool // by the keeper
 }
 
 func (l *fakeLane) Config() fastlane.Config { return l.cfg }
 func (l *fakeLane) Moved() bool             { return l.gone.Load() }
+func (l *fakeLane) Steer()                  { l.steers.Add(1) }
 func (l *fakeLane) Shifted()                { l.shifted.Store(true) }
 func (l *fakeLane) Stats() fastlane.Stats   { return fastlane.Stats{} }
 func (l *fakeLane) Swap(p *fastlane.Program) {
