@@ -1,10 +1,6 @@
 package mmsg
 
-import (
-	"net"
-	"net/netip"
-	"strconv"
-)
+import "net/netip"
 
 // Batch is memory for a number of datagrams and as many replies. It belongs to
 // one goroutine. Its use is a round of [Conn.Recv], Reply for those it has an
@@ -63,11 +59,11 @@ func (b *Batch) Payload(i int) []byte { return b.slot(i)[:b.got[:b.n][i].len:b.r
 func (b *Batch) Truncated(i int) bool { return b.got[:b.n][i].truncated }
 
 // Peer returns who sent datagram i: never an IPv4-mapped address, and a
-// link-local one with its zone, which costs the look-up of the interface.
+// link-local one with its zone.
 func (b *Batch) Peer(i int) netip.AddrPort {
 	d := &b.got[:b.n][i]
 	if d.peerIndex != 0 {
-		return netip.AddrPortFrom(d.peer.Addr().WithZone(zoneName(d.peerIndex)), d.peer.Port())
+		return netip.AddrPortFrom(d.peer.Addr().WithZone(zones.name(d.peerIndex)), d.peer.Port())
 	}
 	return d.peer
 }
@@ -78,7 +74,7 @@ func (b *Batch) Peer(i int) netip.AddrPort {
 func (b *Batch) Local(i int) netip.Addr {
 	d := &b.got[:b.n][i]
 	if d.localIndex != 0 {
-		return d.local.WithZone(zoneName(d.localIndex))
+		return d.local.WithZone(zones.name(d.localIndex))
 	}
 	return d.local
 }
@@ -96,24 +92,3 @@ func (b *Batch) Reply(i int, payload []byte) {
 
 // Queued says how many replies wait for Flush.
 func (b *Batch) Queued() int { return len(b.replies) }
-
-// zoneName and zoneIndex translate between an interface's index and the zone
-// of a link-local address, as package net writes it: the interface's name, or
-// its index in decimal if there is no such interface any more.
-func zoneName(index int) string {
-	if i, err := net.InterfaceByIndex(index); err == nil {
-		return i.Name
-	}
-	return strconv.Itoa(index)
-}
-
-func zoneIndex(zone string) int {
-	if zone == "" {
-		return 0
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		return i.Index
-	}
-	index, _ := strconv.Atoi(zone)
-	return index
-}

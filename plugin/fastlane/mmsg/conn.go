@@ -178,6 +178,6 @@ func from(local netip.Addr) []byte {
 	case local.Is4():
 		return (&ipv4.ControlMessage{Src: local.AsSlice()}).Marshal()
 	default:
-		return (&ipv6.ControlMessage{Src: local.AsSlice(), IfIndex: zoneIndex(local.Zone())}).Marshal()
+		return (&ipv6.ControlMessage{Src: local.AsSlice(), IfIndex: zones.index(local.Zone())}).Marshal()
 	}
 }

@@ -277,7 +277,7 @@ func (s *multi) sockaddr(peer netip.AddrPort) unix.Sockaddr {
 	case !s.ipv6 || !addr.IsValid():
 		return nil
 	}
-	return &unix.SockaddrInet6{Addr: addr.As16(), Port: int(peer.Port()), ZoneId: uint32(zoneIndex(addr.Zone()))}
+	return &unix.SockaddrInet6{Addr: addr.As16(), Port: int(peer.Port()), ZoneId: uint32(zones.index(addr.Zone()))}
 }
 
 func (s *multi) opError(op, call string, errno syscall.Errno) error {
