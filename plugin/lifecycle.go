@@ -9,6 +9,7 @@ import (
 
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/lanes"
+	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/caddy"
 )
@@ -161,20 +162,20 @@ func (c *claimed) report() {
 				reportStatus(s, failing, instead)
 				reportIgnored(s, ignored)
 			}
-			reportRefused(feed, refused)
+			reportRefused(feed.Source(), feed.Index(), refused)
 		}
 	}
 }
 
-// reportRefused logs hostnames that were refused since before, which has how many
-// were of each source.
-func reportRefused(feed *kube.Feed, before map[string]uint64) {
-	n, last := feed.Index().RefusedNames()
-	if had := before[feed.Source()]; n > had {
+// reportRefused logs hostnames that ix, the index of source, refused since before,
+// which has how many each source had.
+func reportRefused(source string, ix *zone.Index, before map[string]uint64) {
+	n, last := ix.RefusedNames()
+	if had := before[source]; n > had {
 		log.Warningf("%d EndpointSlices of %s came with a hostname that is no label of a domain name, the last, %s/%s, with %q: these endpoints have the names of their addresses",
-			n-had, feed.Source(), last.Slice.Namespace, last.Slice.Name, last.Name)
+			n-had, source, last.Slice.Namespace, last.Slice.Name, last.Name)
 	}
-	before[feed.Source()] = n
+	before[source] = n
 }
 
 // reportStatus logs s if that is news to failing, which has what fails. Instead

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	golog "log"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -342,5 +343,44 @@ func TestIgnoredKindsAreLoggedOnce(t *testing.T) {
 	}
 	if got := out.String(); strings.Count(got, "Deployment") != 1 || strings.Count(got, "v1 Endpoints") != 1 || !strings.Contains(got, "Manifests /manifests: ") {
 		t.Errorf("logged %s", got)
+	}
+}
+
+// Hostnames that are refused are logged once, and later ones as what was added.
+func TestRefusedNamesAreLogged(t *testing.T) {
+	var out bytes.Buffer
+	golog.SetOutput(&out)
+	defer golog.SetOutput(os.Stderr)
+	w := zone.NewWriter()
+	before := map[string]uint64{}
+	slice := func(name, hostname string) *zone.EndpointSlice {
+		return &zone.EndpointSlice{Key: zone.Key{Namespace: "ns", Name: name}, Service: "db",
+			Ready: zone.NewEndpoints([]zone.Endpoint{{Addr: netip.MustParseAddr("10.0.0.1"), Name: hostname}})}
+	}
+	for i, step := range []struct {
+		add  []*zone.EndpointSlice
+		want string // what is logged; "" if nothing
+	}{
+		{nil, ""},
+		{[]*zone.EndpointSlice{slice("s0", "db-0")}, ""},
+		{[]*zone.EndpointSlice{slice("s1", "a.b"), slice("s2", "c.d")}, `2 EndpointSlices of /manifests came with a hostname that is no label of a domain name, the last, ns/s2, with "c.d"`},
+		{nil, ""},
+		{[]*zone.EndpointSlice{slice("s3", "e.f")}, `1 EndpointSlices of /manifests came with a hostname that is no label of a domain name, the last, ns/s3, with "e.f"`},
+		{nil, ""},
+	} {
+		w.Update(func(b *zone.Batch) {
+			for _, s := range step.add {
+				b.Set(s)
+			}
+		})
+		out.Reset()
+		reportRefused("/manifests", w.Index(), before)
+		if got := out.String(); step.want == "" && got != "" || !strings.Contains(got, step.want) || strings.Count(got, "\n") > 1 {
+			t.Errorf("step %d: logged %q, want %q", i, got, step.want)
+		}
+	}
+	out.Reset()
+	if reportRefused("another", w.Index(), before); !strings.Contains(out.String(), "3 EndpointSlices of another came") {
+		t.Errorf("of another source: logged %q", out.String())
 	}
 }
