@@ -47,15 +47,19 @@ func fitting(r *dns.Msg, name []byte, a *zone.Answer, client *request.Request) *
 }
 
 // message returns the reply to r, whose question's name in wire format is name,
-// that a says: what zone.Renderer writes to the
-// wire, for the plugins in front of ours that look into replies. Names that
-// stand in the question, the zone above all, share its spelling.
+// that a says: what zone.Renderer writes to the wire, for the plugins in front of
+// ours that look into replies. Names that stand in the question, the zone above
+// all, share its spelling. Of an answer that no message has room for it makes
+// somewhat more than fits, and sets TC: what it costs is bounded.
 func message(r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetRcode(r, int(a.Outcome.Rcode()))
 	m.Authoritative = true
 	b := builder{question: r.Question[0].Name, wire: name}
-	a.Walk(func(rec *zone.Record) bool {
+	whole := a.Walk(func(rec *zone.Record) bool {
+		if len(m.Answer)+len(m.Extra) >= dnswire.MaxRecords {
+			return false
+		}
 		switch rec.Section {
 		case dnswire.Authority:
 			m.Ns = b.append(m.Ns, rec)
@@ -66,6 +70,7 @@ func message(r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
 		}
 		return true
 	})
+	m.Truncated = !whole
 	return m
 }
 

@@ -309,6 +309,54 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// Of an answer that no message has room for no more records are made than one
+// may have, and those that fit are the same.
+func TestMessageIsBounded(t *testing.T) {
+	worlds := map[string]func(b *strings.Builder, n int){
+		"db.ns.svc SRV": func(b *strings.Builder, n int) {
+			b.WriteString("ns ns\nheadless ns/db http:TCP:80\nslice ns/db-1 db http:TCP:80")
+			for i := range n {
+				fmt.Fprintf(b, " 10.%d.%d.%d", i>>16, i>>8&255, i&255)
+			}
+		},
+		"7.0.0.10.in-addr.arpa. PTR": func(b *strings.Builder, n int) {
+			b.WriteString("ns ns")
+			for i := range n {
+				fmt.Fprintf(b, "\nslice ns/s%d s%d http:TCP:80 10.0.0.7", i, i)
+			}
+		},
+	}
+	for question, world := range worlds {
+		for _, n := range []int{1000, dnswire.MaxRecords - 1, dnswire.MaxRecords + 1, 2 * dnswire.MaxRecords} {
+			var b strings.Builder
+			world(&b, n)
+			h := stanza{zones: []string{"cluster.local.", "in-addr.arpa."}}.handler(t, newWorld(t, b.String()).Writer)
+			r := dnstext.Cluster.Query(t, question)
+			wire, err := dnswire.AppendName(nil, r.Question[0].Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var a zone.Answer
+			h.view.Lookup(&a, wire, r.Question[0].Qtype)
+			whole := 0
+			a.Walk(func(*zone.Record) bool { whole++; return true })
+			m := message(r, wire, &a)
+			if made := len(m.Answer) + len(m.Extra); made != min(whole, dnswire.MaxRecords) || m.Truncated != (made < whole) {
+				t.Errorf("%d, %s: %d records of %d, truncated %v", n, question, made, whole, m.Truncated)
+			}
+			if whole <= dnswire.MaxRecords {
+				continue
+			}
+			if m.Truncate(dns.MaxMsgSize); !m.Truncated || len(m.Answer) < 500 {
+				t.Errorf("%d, %s: %d records are left, truncated %v", n, question, len(m.Answer), m.Truncated)
+			}
+			if packed, err := m.Pack(); err != nil || len(packed) < dns.MaxMsgSize-300 {
+				t.Errorf("%d, %s: %d octets, %v", n, question, len(packed), err)
+			}
+		}
+	}
+}
+
 func FuzzMessageIsWhatTheRendererWrites(f *testing.F) {
 	for i, q := range questions {
 		name := strings.TrimPrefix(q+".cluster.local.", ".")
