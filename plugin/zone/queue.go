@@ -25,19 +25,25 @@ type change struct {
 // any cheaper together, and hold the objects that they bring.
 const maxQueue = 1024
 
-// Update calls fn and then publishes everything that it did to the batch: a
-// reader sees all of it or nothing. The batch is invalid after fn returns. What
-// was enqueued before is published before, or with it.
+// Update calls fn, on the caller's goroutine, and then publishes everything that
+// it did to the batch: a reader sees all of it or nothing. The batch is invalid
+// after fn returns. What was enqueued before is published before, or with it. If
+// fn panics or ends the goroutine, what it did until then is published.
 func (w *Writer) Update(fn func(*Batch)) {
-	done := make(chan struct{})
-	w.Enqueue(fn, func() { close(done) })
-	<-done
+	turn, over, published := make(chan *Batch), make(chan struct{}), make(chan struct{})
+	w.Enqueue(func(b *Batch) { turn <- b; <-over }, func() { close(published) })
+	b := <-turn
+	func() {
+		defer close(over)
+		fn(b)
+	}()
+	<-published
 }
 
-// Enqueue has fn called soon, as Update does, and returns before that, unless
-// very many are waiting. Calls keep their order. What several do to the batch
-// may be published together. Published, if not nil, is called afterwards; it
-// must not wait for another change.
+// Enqueue has fn called soon, on another goroutine, and returns before that,
+// unless very many are waiting. Calls keep their order. What several do to the
+// batch may be published together. Published, if not nil, is called afterwards.
+// Fn must return, and neither may wait for another change.
 func (w *Writer) Enqueue(fn func(*Batch), published func()) {
 	q := &w.queue
 	q.mu.Lock()

@@ -2,6 +2,7 @@ package zone
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 )
@@ -79,4 +80,28 @@ func TestQueueIsBounded(t *testing.T) {
 	release()
 	<-all
 	w.Update(func(*Batch) {})
+}
+
+// A change that panics, or ends its goroutine, as t.Fatal does, holds up nobody.
+func TestUpdateThatDoesNotReturn(t *testing.T) {
+	w := worldOf(t, "namespace a\nservice a/db headless")
+	v := mustView(t, w, Options{})
+	for i, leave := range []func(){runtime.Goexit, func() { panic("no") }} {
+		one, two := parseObject(t, fmt.Sprintf("slice a/s db - 10.0.0.%d @%d", 2*i+1, 10*i+10)), parseObject(t, fmt.Sprintf("slice a/t db - 10.0.1.%d @%d", i+1, 10*i+11))
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			defer func() { _ = recover() }()
+			w.Update(func(b *Batch) {
+				b.Set(one)
+				leave()
+			})
+		}()
+		<-left
+		w.Update(func(b *Batch) { b.Set(two) })
+		ask(t, v, []qa{{"db.a.svc.cluster.local. A", fmt.Sprintf("db.a.svc A 10.0.0.%d\ndb.a.svc A 10.0.1.%d", 2*i+1, i+1)}})
+		if err := check(w); err != nil {
+			t.Error(err)
+		}
+	}
 }
