@@ -225,9 +225,25 @@ func (a *Answer) resolve(q *query, o *origin) {
 	case p.kind == atPod:
 		a.resolvePod(&p)
 	case o.multicluster:
-		a.resolveService(&p, &a.snap.imports)
+		a.resolveBelow(&p, &a.snap.imports)
 	default:
-		a.resolveService(&p, &a.snap.services)
+		a.resolveBelow(&p, &a.snap.services)
+	}
+}
+
+// resolveBelow is resolveService for what stands in front of the service's name
+// too. A label that is no endpoint's, but the protocol of a port, as in
+// _tcp.<service>, is a name without records: _<port>._tcp.<service> is below it
+// (RFC 8020).
+func (a *Answer) resolveBelow(p *parts, services *trie[*service]) {
+	a.resolveService(p, services)
+	if a.Outcome != NameError || p.sel.by != byEndpoint || len(p.sel.second) > 0 {
+		return
+	}
+	p.sel = selectPorts(nil, p.sel.first)
+	a.resolveService(p, services)
+	if a.Outcome != NameError && a.Outcome != Unready {
+		a.found(nothing, false)
 	}
 }
 

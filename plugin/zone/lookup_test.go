@@ -81,7 +81,11 @@ func TestNames(t *testing.T) {
 			{"dual.shop.svc.cluster.local. SRV", "dual.shop.svc SRV 0 50 80 dual.shop.svc\n+dual.shop.svc A 10.96.0.11\n+dual.shop.svc AAAA fd96::11"},
 			{"_http._tcp.web.shop.svc.cluster.local. A", "_http._tcp.web.shop.svc A 10.96.0.10"}, {"_http._tcp.web.shop.svc.cluster.local. AAAA", "NODATA"},
 			{"_http._udp.web.shop.svc.cluster.local. SRV", "NXDOMAIN"}, {"_http._udp.web.shop.svc.cluster.local. A", "NXDOMAIN"},
-			{"_x._tcp.portless.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_tcp.web.shop.svc.cluster.local. SRV", "NXDOMAIN"},
+			{"_x._tcp.portless.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_tcp.web.shop.svc.cluster.local. SRV", "NODATA"},
+			{"_TCP.web.shop.svc.cluster.local. A", "NODATA"}, {"tcp.web.shop.svc.cluster.local. TXT", "NODATA"}, {"_.web.shop.svc.cluster.local. A", "NODATA"},
+			{"_udp.web.shop.svc.cluster.local. SRV", "NODATA"}, {"_sctp.web.shop.svc.cluster.local. SRV", "NXDOMAIN"}, {"_tc.web.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_http.web.shop.svc.cluster.local. A", "NXDOMAIN"},
+			{"_tcp.portless.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_tcp.nope.shop.svc.cluster.local. A", "NXDOMAIN"}, {"x._tcp.web.shop.svc.cluster.local. A", "NXDOMAIN"},
+			{"_tcp.db.shop.svc.cluster.local. SRV", "NODATA"}, {"_tcp.void.shop.svc.cluster.local. SRV", "NXDOMAIN"}, {"_tcp.plain.shop.svc.cluster.local. SRV", "NXDOMAIN"}, {"_tcp.web.gone.svc.cluster.local. A", "NXDOMAIN"},
 			{"10-1-0-1.web.shop.svc.cluster.local. A", "10-1-0-1.web.shop.svc A 10.1.0.1"}, {"10-1-0-1.web.shop.svc.cluster.local. AAAA", "NODATA"},
 			{"10-1-0-2.web.shop.svc.cluster.local. A", "NXDOMAIN"}, {"front.web.shop.svc.cluster.local. A", "front.web.shop.svc A 10.1.0.2"},
 			{"10-96-0-10.web.shop.svc.cluster.local. A", "NXDOMAIN"},
@@ -131,7 +135,8 @@ func TestNames(t *testing.T) {
 			{"ns.dns.cluster.local. AAAA", "ns.dns AAAA 2001:db8::53"}, {"ns.dns.cluster.local. TXT", "NODATA"},
 			{"NS.dns.CLUSTER.local. A", "NS.dns.CLUSTER.local. A 192.0.2.53"},
 			{"Cluster.Local. NS", "Cluster.Local. NS ns.dns.Cluster.Local.\n+ns.dns.Cluster.Local. A 192.0.2.53\n+ns.dns.Cluster.Local. AAAA 2001:db8::53"},
-			{"shop.svc.cluster.local. NS", "NODATA"}, {"dns.cluster.local. A", "NXDOMAIN"},
+			{"shop.svc.cluster.local. NS", "NODATA"}, {"dns.cluster.local. A", "NODATA"}, {"DNS.cluster.local. TXT", "NODATA"},
+			{"x.dns.cluster.local. A", "NXDOMAIN"}, {"dns.shop.svc.cluster.local. A", "NXDOMAIN"}, {"dns.10.in-addr.arpa. A", "NODATA"},
 		},
 	} {
 		t.Run(what, func(t *testing.T) { ask(t, v, table) })
@@ -214,7 +219,8 @@ func TestExternalNames(t *testing.T) {
 		{"IN.shop.svc.cluster.local. CNAME", "IN.shop.svc CNAME Web.shop.svc.Cluster.local."}, {"host.shop.svc.cluster.local. A", "host.shop.svc CNAME front.web.shop.svc\nfront.web.shop.svc A 10.1.0.2"},
 		{"out.shop.svc.cluster.local. A", "CHASE WWW.Example.com."}, {"out.shop.svc.cluster.local. CNAME", "out.shop.svc CNAME WWW.Example.com."}, {"_._.out.shop.svc.cluster.local. A", "CHASE WWW.Example.com."},
 		{"twice.shop.svc.cluster.local. AAAA", "CHASE out.shop.svc.cluster.local. WWW.Example.com."}, {"other.shop.svc.cluster.local. A", "CHASE web.shop.svc.cluster.example."},
-		{"x.out.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_http._tcp.out.shop.svc.cluster.local. SRV", "NXDOMAIN"}, {"10-1-0-1.in.shop.svc.cluster.local. A", "NXDOMAIN"},
+		{"x.out.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_http._tcp.out.shop.svc.cluster.local. SRV", "NXDOMAIN"},
+		{"_tcp.out.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_.out.shop.svc.cluster.local. A", "NODATA"}, {"10-1-0-1.in.shop.svc.cluster.local. A", "NXDOMAIN"},
 		{"ip4.shop.svc.cluster.local. A", "NXDOMAIN"}, {"ip6.shop.svc.cluster.local. CNAME", "NXDOMAIN"}, {"bad.shop.svc.cluster.local. A", "NXDOMAIN"},
 		{"self.shop.svc.cluster.local. A", "NODATA"}, {"below.shop.svc.cluster.local. A", "NODATA"}, {"ping.shop.svc.cluster.local. A", "NODATA"}, {"missing.shop.svc.cluster.local. A", "NODATA"},
 		{"self.shop.svc.cluster.local. CNAME", "self.shop.svc CNAME SELF.shop.svc"}, {"apex.shop.svc.cluster.local. A", "NODATA"},
@@ -227,10 +233,12 @@ func TestOptions(t *testing.T) {
 	w := worldOf(t, shop)
 	ask(t, mustView(t, w, Options{NoEndpoints: true}), []qa{
 		{"web.shop.svc.cluster.local. A", "web.shop.svc A 10.96.0.10"}, {"db.shop.svc.cluster.local. A", "NXDOMAIN"}, {"10-1-0-1.web.shop.svc.cluster.local. A", "NXDOMAIN"},
+		{"_tcp.web.shop.svc.cluster.local. A", "NODATA"}, {"_tcp.db.shop.svc.cluster.local. A", "NXDOMAIN"},
 	})
 	ask(t, mustView(t, w, Options{Zones: []string{".", "in-addr.arpa."}, NoEndpoints: true}), []qa{{"1.0.1.10.in-addr.arpa. PTR", "NXDOMAIN"}, {"10.0.96.10.in-addr.arpa. PTR", "10.0.96.10.in-addr.arpa. PTR web.shop.svc."}})
 	ask(t, mustView(t, w, Options{IgnoreEmpty: true}), []qa{
 		{"web.shop.svc.cluster.local. A", "web.shop.svc A 10.96.0.10"}, {"lonely.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_http._tcp.lonely.shop.svc.cluster.local. SRV", "NXDOMAIN"},
+		{"_tcp.lonely.shop.svc.cluster.local. SRV", "NXDOMAIN"}, {"_tcp.web.shop.svc.cluster.local. SRV", "NODATA"},
 	})
 	ask(t, mustView(t, w, Options{IgnoreEmpty: true, NoEndpoints: true}), []qa{{"web.shop.svc.cluster.local. A", "NXDOMAIN"}})
 	ask(t, mustView(t, w, Options{TTL: 3600}), []qa{

@@ -60,7 +60,9 @@ func (r *modelRun) ask(rng *rand.Rand, likely bool) {
 
 // below returns what may stand in front of a service's name.
 func (r *modelRun) below(rng *rand.Rand) string {
-	switch rng.IntN(6) {
+	switch rng.IntN(7) {
+	case 5:
+		return pick(rng, []string{"_tcp", "_udp", "tcp", "_", "_sctp", "_icmp", "__tcp"}) + "."
 	case 3:
 		return pick(rng, []string{"z1.", "z2.", "z3.", "corp.Example.com.", "com.", ""}) + pick(rng, []string{"pin", "prefer", "pin", "Prefer", "both"}) + "." + pick(rng, []string{"_zone", "_zone", "_Zone", "zone"}) + "."
 	case 4:

@@ -10,12 +10,12 @@ import (
 	"github.com/miekg/dns"
 )
 
-// items is Kubernetes.Records.
+// items is Kubernetes.Records, but that a name that others are below exists.
 func (a *asking) items() ([]item, status) {
 	nothing := status{outcome: NameError}
 	below := a.below()
 	n := len(below)
-	if n == 0 || n == 1 && (below[0] == "svc" || below[0] == "pod") {
+	if n == 0 || n == 1 && (below[0] == "svc" || below[0] == "pod" || below[0] == "dns") {
 		return nil, status{}
 	}
 	zonal := n > 5 && a.Zonal && !a.multicluster() && below[n-1] == "svc" && below[n-4] == "_zone" && (below[n-5] == "pin" || below[n-5] == "prefer")
@@ -48,16 +48,21 @@ func (a *asking) items() ([]item, status) {
 	case n == 5:
 		r.port, r.protocol = strings.TrimPrefix(below[0], "_"), strings.TrimPrefix(below[1], "_")
 	}
-	if a.multicluster() {
-		if svc := a.imports[Key{ns, below[n-3]}]; svc != nil {
+	of := func(r recordRequest) ([]item, status) {
+		k := Key{ns, below[n-3]}
+		if svc := a.imports[k]; a.multicluster() && svc != nil {
 			return a.importItems(svc, r)
+		}
+		if svc := a.services[k]; !a.multicluster() && svc != nil {
+			return a.serviceItems(svc, r)
 		}
 		return nil, nothing
 	}
-	if svc := a.services[Key{ns, below[n-3]}]; svc != nil {
-		return a.serviceItems(svc, r)
+	items, st := of(r)
+	if st.outcome == NameError && n == 4 { // there may be names below it
+		_, st = of(recordRequest{protocol: strings.TrimPrefix(below[0], "_")})
 	}
-	return nil, nothing
+	return items, st
 }
 
 // recordRequest is CoreDNS's.

@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"bytes"
 	"net/netip"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
@@ -65,7 +66,7 @@ func (q *query) is(i int, label string) bool { return string(q.from(i, i+1)) == 
 
 // parts is what a name below an origin asks for.
 //
-//	                        svc.<origin>    (and pod., and the origin itself)
+//	                        svc.<origin>    (and pod., dns., and the origin itself)
 //	            <namespace>.svc.<origin>
 //	  <service>.<namespace>.svc.<origin>
 //	         <endpoint>.<service>.<namespace>.svc.<origin>
@@ -90,7 +91,7 @@ type partsKind uint8
 
 const (
 	atNothing partsKind = iota // nothing can have this name
-	atEmpty                    // svc., pod. or the origin: always there, never with records of objects
+	atEmpty                    // svc., pod., dns. or the origin: always there, never with records of objects
 	atNamespace
 	atService
 	atPod
@@ -114,59 +115,57 @@ const (
 	preferZone          // the same; but all if there are none
 )
 
-// split takes apart the first n labels of q, those below o. Where they have a
-// topology zone, it is written over the folded labels.
+// split takes apart the first n labels of q, those below o: the shapes of parts,
+// one to a case. Where they have a topology zone, it is written over the folded
+// labels.
 func (q *query) split(n int, o *origin) (p parts) {
-	if n == 0 {
+	if n == 0 || n == 1 && q.is(0, "\x03dns") { // ns.dns.<origin> is always there
 		return parts{kind: atEmpty}
 	}
-	pod := q.is(n-1, podLabel)
-	if !pod && !q.is(n-1, svcLabel) {
-		return p
+	p.pod = q.is(n-1, podLabel)
+	if !p.pod && !q.is(n-1, svcLabel) {
+		return parts{}
 	}
-	if n > 5 {
-		if pod || !o.zonal || !q.is(n-4, "\x05_zone") {
-			return p
-		}
-		switch {
-		case q.is(n-5, "\x03pin"):
-			p.sel.by = byZone
-		case q.is(n-5, "\x06prefer"):
-			p.sel.by = preferZone
-		default:
-			return p
-		}
-		p.sel.first = q.joinFolded(n - 5)
+	if n >= 2 {
+		p.namespace = q.from(n-2, n-1)
 	}
-	switch n {
-	case 1:
-		return parts{kind: atEmpty}
-	case 2:
-		p.kind, p.pod = atNamespace, pod
-		p.namespace = q.from(0, 1)
-		return p
+	if n >= 3 {
+		p.service, p.first = q.from(n-3, n-1), q.label(n-3)
 	}
 	p.kind = atService
-	if pod {
+	switch {
+	case n == 1:
+		p.kind = atEmpty
+	case n == 2:
+		p.kind = atNamespace
+	case p.pod && n <= 5: // what is in front of the address is ignored
 		p.kind = atPod
-	}
-	p.namespace = q.from(n-2, n-1)
-	p.service = q.from(n-3, n-1)
-	p.first = q.label(n - 3)
-	switch n {
-	case 4:
-		p.sel.by, p.sel.first = byEndpoint, q.label(0)
-	case 5:
-		if o.multicluster && q.label(0)[0] != '_' && q.label(1)[0] != '_' {
-			p.sel = selector{byEndpoint, q.label(0), q.label(1)}
-			break
-		}
-		p.sel = selector{byPort, trimUnderscore(q.label(0)), trimUnderscore(q.label(1))}
-		if len(p.sel.first)+len(p.sel.second) == 0 {
-			p.sel.by = byNothing
-		}
+	case n == 3:
+	case n == 4:
+		p.sel = selector{by: byEndpoint, first: q.label(0)}
+	case n == 5 && o.multicluster && q.label(0)[0] != '_' && q.label(1)[0] != '_':
+		p.sel = selector{byEndpoint, q.label(0), q.label(1)}
+	case n == 5:
+		p.sel = selectPorts(q.label(0), q.label(1))
+	case p.pod || !o.zonal || !q.is(n-4, "\x05_zone"):
+		return parts{}
+	case q.is(n-5, "\x03pin"):
+		p.sel = selector{by: byZone, first: q.joinFolded(n - 5)}
+	case q.is(n-5, "\x06prefer"):
+		p.sel = selector{by: preferZone, first: q.joinFolded(n - 5)}
+	default:
+		return parts{}
 	}
 	return p
+}
+
+// selectPorts returns the selector of the labels of a port and a protocol.
+func selectPorts(port, protocol []byte) selector {
+	s := selector{byPort, trimUnderscore(port), trimUnderscore(protocol)}
+	if len(s.first)+len(s.second) == 0 {
+		s.by = byNothing
+	}
+	return s
 }
 
 // joinFolded returns the first n folded labels as text, made in their place. A
@@ -184,12 +183,9 @@ func (q *query) joinFolded(n int) []byte {
 	return text
 }
 
-func trimUnderscore(label []byte) []byte {
-	if label[0] == '_' {
-		return label[1:]
-	}
-	return label
-}
+func trimUnderscore(label []byte) []byte { return bytes.TrimPrefix(label, underscore) }
+
+var underscore = []byte("_")
 
 // all reports whether the selector leaves nothing out, as for the bare name.
 func (s *selector) all() bool { return s.by == byNothing }

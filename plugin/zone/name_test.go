@@ -19,12 +19,12 @@ func TestSplit(t *testing.T) {
 		name string
 		want string // kind, namespace, service, first, endpoint, port, protocol
 	}{
-		{"", "empty"}, {"svc", "empty"}, {"POD", "empty"}, {"foo", "nothing"}, {"svc.foo", "nothing"},
+		{"", "empty"}, {"svc", "empty"}, {"POD", "empty"}, {"DNS", "empty"}, {"foo", "nothing"}, {"x.dns", "nothing"}, {"dns.svc", "namespace dns"}, {"svc.foo", "nothing"},
 		{"Ns.svc", "namespace ns"}, {"ns.Pod", "pod-namespace ns"},
 		{"Web.Ns.svc", "service ns web Web"}, {"1-2-3-4.ns.pod", "pod ns 1-2-3-4 1-2-3-4"},
 		{"EP.web.ns.svc", "service ns web web endpoint=EP"}, {"_HTTP._tcp.web.ns.svc", "service ns web web port=HTTP protocol=tcp"},
 		{"http.tcp.web.ns.svc", "service ns web web port=http protocol=tcp"}, {"_._.web.ns.svc", "service ns web web"}, {"__x._y.web.ns.svc", "service ns web web port=_x protocol=y"},
-		{"a.b.1-2-3-4.ns.pod", "pod ns 1-2-3-4 1-2-3-4 port=a protocol=b"}, {"a.b.c.web.ns.svc", "nothing"},
+		{"a.b.1-2-3-4.ns.pod", "pod ns 1-2-3-4 1-2-3-4"}, {"a.b.c.web.ns.svc", "nothing"}, {"a.b.c.web.ns.pod", "nothing"},
 	} {
 		var q query
 		if !q.parse(wireName(t, tc.name+strings.Repeat(".", min(1, len(tc.name)))+"zone.")) {
@@ -45,7 +45,7 @@ func TestSplitMulticlusterAndZonal(t *testing.T) {
 		{multicluster, "EP.c1.web.ns.svc", "service ns web web endpoint=EP cluster=c1"}, {multicluster, "ep.web.ns.svc", "service ns web web endpoint=ep"},
 		{multicluster, "_http._tcp.web.ns.svc", "service ns web web port=http protocol=tcp"}, {multicluster, "_http.tcp.web.ns.svc", "service ns web web port=http protocol=tcp"},
 		{multicluster, "http._tcp.web.ns.svc", "service ns web web port=http protocol=tcp"}, {multicluster, "web.ns.svc", "service ns web web"},
-		{multicluster, "z.pin._zone.web.ns.svc", "nothing"}, {multicluster, "a.b.1-2-3-4.ns.pod", "pod ns 1-2-3-4 1-2-3-4 endpoint=a cluster=b"},
+		{multicluster, "z.pin._zone.web.ns.svc", "nothing"}, {multicluster, "a.b.1-2-3-4.ns.pod", "pod ns 1-2-3-4 1-2-3-4"},
 
 		{zonal, "Us-West-2a.PIN._Zone.web.ns.svc", "service ns web web topology=us-west-2a"},
 		{zonal, "z.prefer._zone.web.ns.svc", "service ns web web topology=z prefer"},

@@ -303,7 +303,7 @@ func opt(size uint16, ttl uint32) *dns.OPT {
 func knownInCluster(zone string) []ask {
 	below := func(name string) string { return name + "." + strings.TrimPrefix(zone, ".") }
 	return []ask{
-		{below("svc"), dns.TypeTXT}, {below("dns-version"), dns.TypeA}, {below("nS.DnS"), dns.TypeA}, {below("ns.dns"), dns.TypeTXT},
+		{below("svc"), dns.TypeTXT}, {below("dns"), dns.TypeA}, {below("_tcp.web.shop.svc"), dns.TypeSRV}, {below("dns-version"), dns.TypeA}, {below("nS.DnS"), dns.TypeA}, {below("ns.dns"), dns.TypeTXT},
 		{strings.ToUpper(zone), dns.TypeNS}, {"1.0.129.10.in-addr.arpa.", dns.TypeA}, {below("fqdn.data.svc"), dns.TypeA},
 		{"2.6.129.10.in-addr.arpa.", dns.TypePTR}, {below("ext-fail.shop.svc"), dns.TypeA}, {"1.0.129.10.in-addr.arpa.", dns.TypePTR},
 		{"x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.2.1.0.0.1.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR},

@@ -185,6 +185,26 @@ var rules = []rule{
 		r = x.ask(x.v.name, func(q *question) { q.qtype = dns.TypeA })
 		return r, r.isNODATA()
 	}},
+	{"empty-non-terminal", 40, func(x asked, r reply) (reply, bool) {
+		if x.last().external || !x.denies(r) {
+			return r, false
+		}
+		if x.rel() == "dns" { // which ns.dns is below
+			return x.nodata(x.last()), true
+		}
+		// <protocol>.<service>.<namespace>.svc, of which stock has the name with any
+		// port in front. It resolves nothing for CNAME, which could fail.
+		if labels := dns.SplitDomainName(x.rel()); len(labels) != 4 || labels[3] != "svc" {
+			return r, false
+		}
+		port := x
+		port.name, port.qtype, port.tcp = "_."+x.name, dns.TypeCNAME, true
+		below, _ := port.expected(port.ask(x.v.name, nil))
+		if below.err != "" || port.denies(below) {
+			return r, false
+		}
+		return x.nodata(x.last()), true
+	}},
 	{"no-address-txt", 0.5, func(x asked, r reply) (reply, bool) {
 		if _, mc := option(x.v.stanza, "multicluster"); !mc || x.qtype != dns.TypeTXT || !atOrBelow(x.rel(), "pending.shop.svc") || !x.denies(r) {
 			return r, false

@@ -113,6 +113,24 @@ var verdicts = []struct {
 	{"", "verified", "nonesuch.svc.cluster.local. TXT", told{"": "NXDOMAIN\n" + inSOA, "nonesuch.svc.cluster.local. A": "NXDOMAIN\n" + inSOA}, "NXDOMAIN\n" + inSOA,
 		[]string{"NOERROR\n" + inSOA, "SERVFAIL"}},
 
+	{"empty-non-terminal", "verified", "dns.cluster.LOCAL. A", told{"": "NXDOMAIN\n" + strings.ReplaceAll(inSOA, "local.", "LOCAL."), "cluster.LOCAL. A": "NOERROR\n" + strings.ReplaceAll(inSOA, "local.", "LOCAL.")},
+		"NOERROR\n" + strings.ReplaceAll(inSOA, "local.", "LOCAL."), nil},
+	{"empty-non-terminal", "root", "dns. TXT", told{"": "SERVFAIL"}, "NOERROR\n" + rootSOA, nil},
+	{"empty-non-terminal", "verified", "_tcp.web.shop.svc.cluster.local. SRV", told{"": "NXDOMAIN\n" + inSOA, "_._tcp.web.shop.svc.cluster.local. CNAME": "NOERROR\n" + inSOA}, "NOERROR\n" + inSOA, nil},
+	{"empty-non-terminal", "root", "tcp.web.shop.svc. A", told{"": "SERVFAIL", "_.tcp.web.shop.svc. CNAME": "NOERROR\n" + rootSOA}, "NOERROR\n" + rootSOA, nil},
+	// Nothing is below.
+	{"", "verified", "_udp.web.shop.svc.cluster.local. SRV", told{"": "NXDOMAIN\n" + inSOA}, "NXDOMAIN\n" + inSOA, []string{"NOERROR\n" + inSOA, "SERVFAIL"}},
+	{"", "root", "_udp.web.shop.svc. SRV", told{"": "SERVFAIL", "_._udp.web.shop.svc. CNAME": "SERVFAIL"}, "SERVFAIL", []string{"NOERROR\n" + rootSOA, "NXDOMAIN\n" + rootSOA}},
+	{"", "verified", "_tcp.web.shop.svc.cluster.local. SRV", told{"": "NXDOMAIN\n" + inSOA, "_._tcp.web.shop.svc.cluster.local. CNAME": silence}, "NXDOMAIN\n" + inSOA, []string{"NOERROR\n" + inSOA}},
+	{"", "verified", "dns.shop.svc.cluster.local. A", told{"": "NXDOMAIN\n" + inSOA}, "NXDOMAIN\n" + inSOA, []string{"NOERROR\n" + inSOA}},
+	{"", "verified", "_tcp.web.shop.pod.cluster.local. A", told{"": "NXDOMAIN\n" + inSOA, "_._tcp.web.shop.pod.cluster.local. CNAME": "NOERROR\n" + inSOA}, "NXDOMAIN\n" + inSOA, []string{"NOERROR\n" + inSOA}},
+	// A failure, where there is no fallthrough, and another plugin's zone.
+	{"", "verified", "dns.cluster.local. A", told{"": "SERVFAIL"}, "SERVFAIL", []string{"NOERROR\n" + inSOA}},
+	{"", "external", "dns.example.org. A", told{"": "NXDOMAIN\n" + extSOA}, "NXDOMAIN\n" + extSOA, []string{"NOERROR\n" + extSOA}},
+	// A prefix of addresses.
+	{"", "verified", "0.129.10.in-addr.arpa. PTR", told{"": "NXDOMAIN\n" + revSOA, "1.0.129.10.in-addr.arpa. PTR": "NOERROR\n1.0.129.10.in-addr.arpa. 5 IN PTR web.shop.svc.cluster.local."},
+		"NXDOMAIN\n" + revSOA, []string{"NOERROR\n" + revSOA}},
+
 	{"no-address-txt", "multicluster", "pending.shop.svc.clusterset.local. TXT",
 		told{"": "NXDOMAIN\n" + mcSOA, "pending.shop.svc.clusterset.local. A": "NOERROR\n" + mcSOA}, "NOERROR\n" + mcSOA, nil},
 	{"", "multicluster", "web.shop.svc.clusterset.local. TXT",
