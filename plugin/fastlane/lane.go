@@ -25,8 +25,9 @@ type Config struct {
 	// 1 is no limit.
 	ReadTimeout, WriteTimeout time.Duration
 	MaxTCPQueries             int
-	// MaxPassed is how many messages may be with the chain at once. A datagram
-	// more is dropped, a TCP connection waits. Below 1 it is DefaultMaxPassed.
+	// MaxPassed is how many datagrams may be with the chain at once, and how
+	// many messages over TCP. A datagram more is dropped, a TCP connection waits.
+	// Below 1 it is DefaultMaxPassed.
 	MaxPassed int
 }
 
@@ -287,7 +288,7 @@ func (l *Lane) Stats() Stats {
 	s := Stats{
 		Sockets: len(l.workers) * queues, Streams: l.streams.len(),
 		Panics: l.panics.Load(), Errors: l.errors.Load(), Unsent: l.unsent.Load(),
-		Passed: len(l.passed.slots), Dropped: l.passed.dropped.Load(),
+		Passed: l.passed.len(), Dropped: l.passed.dropped.Load(),
 		Overflow: make([]uint64, queues),
 		Batches:  make([]uint64, len(l.workers[0].received)),
 	}

@@ -3,21 +3,24 @@
 package fastlane
 
 import (
+	"net"
+	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/miekg/dns"
 )
 
-// TestMaxPassed checks that no more messages are with the chain than may be,
-// that a datagram more is dropped, that a TCP connection waits, and that
-// neither keeps the Responder from answering.
+// TestMaxPassed checks that no more messages of one sender are with the chain
+// than may be, which is half of the room, that a datagram more is dropped, and
+// that this keeps neither the Responder nor TCP from answering.
 func TestMaxPassed(t *testing.T) {
 	noLeak(t)
 	s := newCoreDNS(t, "127.0.0.1")
 	f := newFake()
 	const most, sent = 8, 500
-	l := s.lane(t, f, func(c *Config, _ *Options) { c.MaxPassed = most })
+	l := s.lane(t, f, func(c *Config, _ *Options) { c.MaxPassed = 2 * most })
 	goroutines := runtime.NumGoroutine()
 	udp, tcp, other := s.client(t, "udp", "127.0.0.1"), s.client(t, "tcp", "127.0.0.1"), s.client(t, "udp", "127.0.0.1")
 	other.want(t, "lane", "lane")
@@ -57,6 +60,87 @@ func TestMaxPassed(t *testing.T) {
 	}
 }
 
+// TestPassedShares has senders send more than may be with the chain, one after
+// the other: each has as many there as there is room left, and the last one
+// finds room too.
+func TestPassedShares(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	f := newFake()
+	l := s.lane(t, f, func(c *Config, _ *Options) { c.MaxPassed = 16 })
+	var clients []*client
+	for i := 1; len(clients) < 4; i++ {
+		ip := net.IPv4(127, 3, 0, byte(i)).To4()
+		if slices.ContainsFunc(clients, func(c *client) bool {
+			other := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+			return l.passed.sender(other) == l.passed.sender(netip.AddrFrom4([4]byte(ip)))
+		}) {
+			continue
+		}
+		conn, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: ip}}).Dial("udp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		clients = append(clients, newClient(conn))
+	}
+	sent, passed := 0, 0
+	for i, share := range []int{8, 4, 2, 1} {
+		sent, passed = sent+100, passed+share
+		if _, err := clients[i].send(numbered(100, "wait")...); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "all are passed on or dropped", func() bool { return int(l.Stats().Dropped) == sent-passed })
+		if n := l.Stats().Passed; n != passed {
+			t.Errorf("%d messages are with the chain after %d senders, want %d", n, i+1, passed)
+		}
+	}
+	close(f.gate)
+	await(t, "the chain has answered", func() bool { return l.Stats().Passed == 0 })
+	s.client(t, "udp", "127.0.0.1").want(t, "chain", "chain")
+	await(t, "the handler is done", func() bool { return l.Stats().Passed == 0 })
+	for i := range l.passed.of {
+		if n := l.passed.of[i].Load(); n != 0 {
+			t.Errorf("%d messages of a sender are left", n)
+		}
+	}
+}
+
+// TestPassedStreams checks that no more messages over TCP are with the chain
+// than may be, that one more waits, and that datagrams have their own room.
+func TestPassedStreams(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	f := newFake()
+	const most = 4
+	l := s.lane(t, f, func(c *Config, _ *Options) { c.MaxPassed = most })
+	var clients []*client
+	for range 3 * most {
+		c := s.client(t, "tcp", "127.0.0.1")
+		if _, err := c.send("lane", "wait", "chain"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.replies(1, "lane"); err != nil || got[0] != "lane" {
+			t.Fatal(got, err)
+		}
+		clients = append(clients, c)
+	}
+	receiveFrom(t, "the chain has as many as it may", f.entered, most)
+	udp := s.client(t, "udp", "127.0.0.1")
+	for range 50 {
+		udp.want(t, "chain", "chain")
+	}
+	if n := len(f.entered); n != 0 || l.Stats().Passed < most {
+		t.Errorf("%d messages more than %d are with the chain, and %d are said to be", n, most, l.Stats().Passed)
+	}
+	close(f.gate)
+	for _, c := range clients {
+		if got, err := c.replies(2, "wait", "chain"); err != nil || got[0] != "chain" || got[1] != "chain" {
+			t.Errorf("%v, %v", got, err)
+		}
+	}
+}
+
 // TestPassedLeave checks that messages that never come to the chain's handler
 // do not count as with it: more of them than may be, of each kind.
 func TestPassedLeave(t *testing.T) {
@@ -88,5 +172,27 @@ func TestPassedLeave(t *testing.T) {
 	}
 	if n := l.Stats().Dropped; n != 0 {
 		t.Errorf("%d dropped", n)
+	}
+}
+
+// TestPassedDrop checks that a datagram is dropped, before it costs a goroutine,
+// of a sender who has all that he may, and not of another.
+func TestPassedDrop(t *testing.T) {
+	p := newPassed(8)
+	flood := netip.MustParseAddr("192.0.2.1")
+	p.n.Store(4)
+	p.sender(flood).Store(4)
+	if p.tryEnter(flood) {
+		t.Error("no datagram of a sender with half of the room is dropped")
+	}
+	other := flood.Next()
+	for p.sender(other) == p.sender(flood) {
+		other = other.Next()
+	}
+	if !p.tryEnter(other) {
+		t.Error("another's is dropped")
+	}
+	if n := p.n.Load(); n != 5 || p.dropped.Load() != 1 {
+		t.Errorf("%d are there, want 5; %d dropped, want 1", n, p.dropped.Load())
 	}
 }

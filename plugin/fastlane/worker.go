@@ -77,10 +77,11 @@ func (w *worker) ReadFrom(p []byte) (int, net.Addr, error) {
 		if len(w.declined) > 0 {
 			i := w.declined[0]
 			w.declined = w.declined[1:]
-			if !w.lane.passed.tryEnter() {
+			peer := w.batch.Peer(i)
+			if !w.lane.passed.tryEnter(peer.Addr()) {
 				continue
 			}
-			return copy(p, w.batch.Payload(i)), udpAddr(w.batch.Peer(i), w.batch.Local(i)), nil
+			return copy(p, w.batch.Payload(i)), udpAddr(peer, w.batch.Local(i)), nil
 		}
 		w.turns.Add(1)
 		n, err := w.conn.Recv(w.batch)
