@@ -134,7 +134,7 @@ func registerLifecycle(c *caddy.Controller, h *Handler) {
 
 // reportInterval is how often report looks: often enough that the log tells of
 // an outage while one still wonders, with nothing to measure against a query.
-const reportInterval = 2 * time.Second
+const reportInterval = 500 * time.Millisecond
 
 // report logs what goes wrong with the feeds of c, and that it goes right again,
 // once each time, until c is given up.
