@@ -91,7 +91,13 @@ func newAPIServer(t *testing.T, watchList bool) *apiServer {
 	return a
 }
 
-func (a *apiServer) config() Config { return Config{Endpoint: "http://" + a.addr} }
+// config is of a feed that is in a hurry.
+func (a *apiServer) config() Config {
+	return Config{Endpoint: "http://" + a.addr, QPS: 1000, Burst: 1000, delays: hurry}
+}
+
+// hurry are delays that a test waits for.
+var hurry = delays{first: 5 * time.Millisecond, away: 20 * time.Millisecond, unauthorized: 20 * time.Millisecond, refused: 40 * time.Millisecond}
 
 // start listens again after stop, at the same address.
 func (a *apiServer) start() {

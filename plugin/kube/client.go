@@ -57,6 +57,7 @@ type Config struct {
 	Multicluster bool // follow ServiceImports
 
 	bounds bounds // of the API server's silence
+	delays delays
 }
 
 // selector returns the label selector for the objects of r.

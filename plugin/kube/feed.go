@@ -34,7 +34,16 @@ type source struct {
 	ctx     context.Context // until the last Release
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	holders []*Feed // guarded by sources
+
+	// Guarded by sources.
+	holders   []*Feed
+	following [len(resources)]following
+}
+
+// following is the reflector of a resource, the last one if there were several.
+type following struct {
+	stop  context.CancelFunc // nil: nobody wants the resource, or it is of manifests
+	ended chan struct{}      // closed when the index has nothing of it any more; nil: there was none
 }
 
 // sources is every source of the process that somebody holds.
@@ -46,8 +55,8 @@ var sources = struct {
 // Acquire returns a Feed from the API server that c describes, and starts to
 // follow what c wants of it that is not followed yet. If a source with the same
 // configuration is running, the Feed shares it as it is: its index, and its
-// connections. Resources that a holder asked for are followed until the last
-// holder is gone.
+// connections. A resource is followed until the last holder that asked for it
+// is gone.
 //
 // It does not wait for the API server; see Feed.WaitSynced. An error names the
 // file, option or context that is wrong.
@@ -131,16 +140,45 @@ func (s *source) follow(r zone.Resource) {
 	}
 	st := newStore(r, s.writer, &s.conv, &s.latency)
 	s.stores[r].Store(st)
-	if s.clients != nil {
-		f := &reflection{resource: resources[r], labels: s.key.config.selector(r), clients: s.clients[r], store: st,
-			bounds: s.key.config.bounds.orDefault()}
-		s.running.Go(func() { f.run(s.ctx) })
+	if s.clients == nil {
+		return
+	}
+	f := &reflection{resource: resources[r], labels: s.key.config.selector(r), clients: s.clients[r], store: st,
+		bounds: s.key.config.bounds.orDefault(), delays: s.key.config.delays.orDefault()}
+	before, ended := s.following[r].ended, make(chan struct{})
+	ctx, stop := context.WithCancel(s.ctx)
+	s.following[r] = following{stop, ended}
+	s.running.Go(func() {
+		defer close(ended)
+		if before != nil {
+			<-before
+		}
+		f.run(ctx)
+		if s.ctx.Err() == nil { // others still use the index
+			s.writer.Update(func(b *zone.Batch) { b.Drop(r) })
+		}
+	})
+}
+
+// unfollow ends what no holder wants. Its objects leave the index as soon as the
+// reflector has ended, so that an answer is never made of what nobody follows.
+// Sources are locked.
+func (s *source) unfollow() {
+	for r := range s.following {
+		stop := s.following[r].stop
+		if stop == nil || slices.ContainsFunc(s.holders, func(f *Feed) bool { return slices.Contains(f.wanted, zone.Resource(r)) }) {
+			continue
+		}
+		stop()
+		s.following[r].stop = nil
+		s.stores[r].Store(nil)
 	}
 }
 
-// Release ends the holder's use of the feed. With the last holder the source
-// stops, soon after Release has returned, and its index is left to the garbage
-// collector. More calls do nothing.
+// Release ends the holder's use of the feed. With the last holder that wants it,
+// a resource leaves the index, soon after Release has returned. With the last of
+// all the source stops, and its index is left to the garbage collector. More
+// calls do nothing.
 func (f *Feed) Release() {
 	f.release.Do(func() {
 		sources.Lock()
@@ -152,6 +190,7 @@ func (f *Feed) Release() {
 			s.cancel()
 			return
 		}
+		s.unfollow()
 		s.limiter.set(s.holders[len(s.holders)-1].config)
 	})
 }

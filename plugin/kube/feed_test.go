@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,81 @@ func TestAcquireShares(t *testing.T) {
 	}
 }
 
+// A resource is followed for as long as there is a holder that wants it.
+func TestReleaseOfAResource(t *testing.T) {
+	bothWays(t, func(t *testing.T, api *apiServer) {
+		api.set(namespace("shop"))
+		api.set(service("db", "None"))
+		api.set(slice("db-1", "db", "10.1.0.1"))
+		api.set(pod("web-0", "10.1.0.1"))
+		c := api.config()
+		c.NoEndpoints = true
+		stays := acquireSynced(t, c)
+		c.NoEndpoints, c.Pods = false, true
+		first, second := acquireSynced(t, c), acquireSynced(t, c)
+		ix := stays.Index()
+		first.Release()
+		api.set(pod("web-1", "10.1.0.2"))
+		eventually(t, "still followed", func() bool { return ix.Objects(zone.Pods) == 2 })
+
+		shared := second.Share()
+		second.Release()
+		api.set(pod("web-2", "10.1.0.3"))
+		eventually(t, "still shared", func() bool { return ix.Objects(zone.Pods) == 3 })
+		shared.Release()
+		gone := []zone.Resource{zone.EndpointSlices, zone.Pods}
+		eventually(t, "gone", func() bool {
+			return !slices.ContainsFunc(gone, func(r zone.Resource) bool { return ix.Synced(r) || ix.Objects(r) > 0 })
+		})
+		if n := len(stays.Status()); n != 2 {
+			t.Errorf("%d resources followed, want 2", n)
+		}
+		api.set(service("late", "10.0.0.2"))
+		eventually(t, "others followed", func() bool { return known(stays, "late") })
+
+		again := acquireSynced(t, c)
+		if again.Index() != ix || !ix.Synced(gone...) || ix.Objects(zone.Pods) != 3 || ix.Objects(zone.EndpointSlices) != 1 {
+			t.Errorf("%+v", again.Status())
+		}
+		again.Release()
+		eventually(t, "gone again", func() bool { return !ix.Synced(zone.Pods) })
+
+		// The next reflector begins when the one before is gone from the index.
+		begun, end := make(chan struct{}), make(chan struct{})
+		stays.src.writer.Enqueue(func(*zone.Batch) { close(begun); <-end }, nil)
+		<-begun
+		if again, err := Acquire(c); err != nil {
+			t.Error(err)
+		} else {
+			eventually(t, "its list, which waits", func() bool { return !statusOf(t, again, zone.Pods).LastContact.IsZero() })
+			again.Release()
+		}
+		last, err := Acquire(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer last.Release()
+		lists := func() int { return api.requested("list pods") + api.requested("watchlist pods") }
+		before := lists()
+		c.PodNames = true // another source, which has synced before long
+		acquireSynced(t, c)
+		want := before + 1
+		if !api.watchList {
+			want++ // it is tried
+		}
+		if n := lists(); n != want {
+			t.Errorf("%d lists of pods, want %d", n, want)
+		}
+		close(end)
+		if err := last.WaitSynced(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !ix.Synced(gone...) || ix.Objects(zone.Pods) != 3 {
+			t.Errorf("%+v", last.Status())
+		}
+	})
+}
+
 // ServiceImports are custom resources: in JSON, and perhaps not there.
 func TestFollowImports(t *testing.T) {
 	for _, watchList := range []bool{true, false} {
@@ -135,7 +211,7 @@ func TestVersionsOfImports(t *testing.T) {
 			eventually(t, when, func() bool { return f.Index().Objects(zone.ServiceImports) == n })
 		}
 		serve("v1alpha1", "v1beta1")
-		c := quick(api.config(), bounds{})
+		c := api.config()
 		c.Multicluster = true
 		f := acquireSynced(t, c)
 		follows(f, "both are served")
@@ -231,7 +307,8 @@ func TestWaitSyncedWithoutAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Release()
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	eventually(t, "error", func() bool { return statusOf(t, f, zone.Namespaces).LastError != nil })
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
 	if err := f.WaitSynced(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("%v", err)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -99,6 +100,7 @@ type reflection struct {
 	clients []rest.Interface
 	store   *store
 	bounds  bounds
+	delays  delays
 
 	version atomic.Int32 // the client in use
 
@@ -207,11 +209,11 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 // itself does not wait after one that was cut off behind its first event. It is
 // false if ctx ends.
 func (f *reflection) pace(ctx context.Context) bool {
-	if time.Since(f.answered) >= goodAttempt {
+	if time.Since(f.answered) >= f.delays.good {
 		f.delay = 0
 		return true
 	}
-	f.delay = min(max(2*f.delay, minDelay), maxAway)
+	f.delay = min(max(2*f.delay, f.delays.first), f.delays.away)
 	select {
 	case <-ctx.Done():
 		return false
@@ -230,41 +232,50 @@ type noAnswer struct{}
 func (noAnswer) Error() string { return "connection closed before there was an answer" }
 func (noAnswer) Unwrap() error { return syscall.ECONNREFUSED }
 
-// Delays between attempts double from minDelay on and are drawn from
-// [delay, 2×delay).
+// delays are between attempts. They double from first on and are drawn from
+// [delay, 2×delay). Zeros stand for the defaults.
 //
 // A cluster's DNS serves what it last knew while the API server is away, and
 // what it last knew gets worse by the second, so it should be back within 2 s
 // of the API server: attempts that find nobody, or someone who is just
-// starting, stop doubling at maxAway. That is no burden: the replicas of a
+// starting, stop doubling at away. That is no burden: the replicas of a
 // cluster DNS are few, a refused connection costs next to nothing, and
 // client-go obeys Retry-After besides. The reflector's own limit of 30 s, which
 // means up to 60 s without changes, is for answers that will not change until
 // somebody does something (a missing permission or resource), and for
 // connections that break right after a costly list.
-const (
-	minDelay = 250 * time.Millisecond
-	maxAway  = time.Second
-	maxDelay = 30 * time.Second
-	// Tokens are replaced without anybody's doing.
-	maxUnauthorized = 5 * time.Second
-	// An attempt that lasted this long was in order: doubling starts over.
-	goodAttempt = 10 * time.Second
-)
+type delays struct {
+	first, away time.Duration
+	// unauthorized is where doubling stops after 401: tokens are replaced
+	// without anybody's doing.
+	unauthorized time.Duration
+	refused      time.Duration // and after other answers
+	// good is how long an attempt lasts that was in order: doubling starts over.
+	good time.Duration
+}
 
-// retry is the reflector's own delay: it tries a refused watch again, on what
-// it has, without a new list.
-var retry = wait.Backoff{Duration: minDelay, Factor: 2, Steps: 8, Cap: maxAway, Jitter: 1}
+func (d delays) orDefault() delays {
+	return delays{
+		first:        cmp.Or(d.first, 250*time.Millisecond),
+		away:         cmp.Or(d.away, time.Second),
+		unauthorized: cmp.Or(d.unauthorized, 5*time.Second),
+		refused:      cmp.Or(d.refused, 30*time.Second),
+		good:         cmp.Or(d.good, 10*time.Second),
+	}
+}
 
 // run follows the resource until ctx is done.
 func (f *reflection) run(ctx context.Context) {
 	var silent klog.Logger // logging is up to the owner of the feed
 	ctx = klog.NewContext(ctx, silent)
+	// The reflector's own delay: it tries a refused watch again, on what it has,
+	// without a new list.
+	retry := wait.Backoff{Duration: f.delays.first, Factor: 2, Steps: 8, Cap: f.delays.away, Jitter: 1}
 	r := cache.NewReflectorWithOptions(
 		&cache.ListWatch{ListWithContextFunc: f.list, WatchFuncWithContext: f.watch},
 		f.new(), f.store,
 		cache.ReflectorOptions{Name: "clusterdns", TypeDescription: f.id.String(), Logger: &silent, Backoff: &retry})
-	delay := minDelay
+	delay := f.delays.first
 	for {
 		start := time.Now()
 		f.version.Store(0)
@@ -275,29 +286,29 @@ func (f *reflection) run(ctx context.Context) {
 		if err != nil {
 			f.store.fail(err)
 		}
-		if time.Since(start) >= goodAttempt {
-			delay = minDelay
+		if time.Since(start) >= f.delays.good {
+			delay = f.delays.first
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait.Jitter(delay, 1)):
 		}
-		delay = min(2*delay, delayLimit(err))
+		delay = min(2*delay, f.delays.limit(err))
 	}
 }
 
-// delayLimit returns where doubling stops after an attempt that ended with err,
-// nil being a watch that ended.
-func delayLimit(err error) time.Duration {
+// limit returns where doubling stops after an attempt that ended with err, nil
+// being a watch that ended.
+func (d delays) limit(err error) time.Duration {
 	var answer apierrors.APIStatus
 	switch {
 	case apierrors.IsUnauthorized(err):
-		return maxUnauthorized
+		return d.unauthorized
 	case err == nil || errors.As(err, &answer) && !starting(err):
-		return maxDelay
+		return d.refused
 	}
-	return maxAway
+	return d.away
 }
 
 // starting reports whether err is what an API server says that is not up yet,

@@ -26,24 +26,25 @@ func TestResources(t *testing.T) {
 }
 
 func TestDelayLimit(t *testing.T) {
+	d := delays{}.orDefault()
 	services := schema.GroupResource{Resource: "services"}
 	for _, test := range []struct {
 		err  error
 		want time.Duration
 	}{
-		{nil, maxDelay},
-		{io.ErrUnexpectedEOF, maxAway},
-		{errNoAnswer, maxAway},
-		{errors.New("no such host"), maxAway},
-		{apierrors.NewForbidden(services, "", nil), maxDelay},
-		{fmt.Errorf("failed to list services: %w", apierrors.NewUnauthorized("")), maxUnauthorized},
-		{apierrors.NewNotFound(services, ""), maxDelay},
-		{fmt.Errorf("failed to list services: %w", apierrors.NewServiceUnavailable("starting")), maxAway},
-		{apierrors.NewTooManyRequests("", 1), maxAway},
-		{apierrors.NewInternalError(io.EOF), maxAway},
-		{apierrors.NewTimeoutError("", 1), maxAway},
+		{nil, 30 * time.Second},
+		{io.ErrUnexpectedEOF, time.Second},
+		{errNoAnswer, time.Second},
+		{errors.New("no such host"), time.Second},
+		{apierrors.NewForbidden(services, "", nil), 30 * time.Second},
+		{fmt.Errorf("failed to list services: %w", apierrors.NewUnauthorized("")), 5 * time.Second},
+		{apierrors.NewNotFound(services, ""), 30 * time.Second},
+		{fmt.Errorf("failed to list services: %w", apierrors.NewServiceUnavailable("starting")), time.Second},
+		{apierrors.NewTooManyRequests("", 1), time.Second},
+		{apierrors.NewInternalError(io.EOF), time.Second},
+		{apierrors.NewTimeoutError("", 1), time.Second},
 	} {
-		if got := delayLimit(test.err); got != test.want {
+		if got := d.limit(test.err); got != test.want {
 			t.Errorf("%v: %v, want %v", test.err, got, test.want)
 		}
 	}

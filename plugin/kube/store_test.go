@@ -190,10 +190,10 @@ func TestRelist(t *testing.T) {
 			kind, _ := f.Index().ServiceKind(shop("changes"))
 			return kind == zone.Headless && known(f, "comes") && !known(f, "goes")
 		})
-		s := statusOf(t, f, zone.Services)
-		if s.Lists != 2 || s.LastErrorTime.After(s.LastContact) {
-			t.Errorf("%+v", s)
-		}
+		eventually(t, "noted", func() bool { // after it was published
+			s := statusOf(t, f, zone.Services)
+			return s.Lists == 2 && !s.LastErrorTime.After(s.LastContact)
+		})
 		close(done)
 		if <-absent {
 			t.Error("a service that stayed was absent")

@@ -84,6 +84,14 @@ func (b *Batch) Replace(r Resource, objects []Object, version uint64) {
 	}
 }
 
+// Drop takes all of r out, and marks it as not synced: nobody says any more what
+// is in it. The serial may be one ahead of other replicas' until the next change.
+func (b *Batch) Drop(r Resource) {
+	b.Replace(r, nil, 0)
+	b.next.synced &^= 1 << r
+	b.all = true
+}
+
 func (b *Batch) held(r Resource, k Key) Object {
 	if r != Services {
 		return b.w.held[r].m[k]

@@ -230,3 +230,39 @@ func TestSerialOfImportsAndZones(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What nobody follows any more is unknown, and not absent.
+func TestDrop(t *testing.T) {
+	slice := parseObject(t, "slice a/s db - 10.0.0.1 @7")
+	w := worldOf(t, "namespace a\nservice a/db headless\npod a/p 10.0.0.1")
+	w.Update(func(b *Batch) { b.Set(slice) })
+	v := mustView(t, w, Options{Pods: PodsVerified})
+	const db, pod = "db.a.svc.cluster.local. A", "10-0-0-1.a.pod.cluster.local. A"
+	there := []qa{{db, "db.a.svc A 10.0.0.1"}, {pod, "10-0-0-1.a.pod A 10.0.0.1"}}
+	ask(t, v, there)
+	before := make([]uint64, len(w.ix.generations))
+	for i := range before {
+		before[i] = w.ix.generations[i].Load()
+	}
+	w.Update(func(b *Batch) {
+		b.Drop(EndpointSlices)
+		b.Drop(Pods)
+	})
+	ask(t, v, []qa{{db, "SERVFAIL endpointslices"}, {pod, "SERVFAIL pods"}})
+	for i := range before {
+		if w.ix.generations[i].Load() == before[i] {
+			t.Fatalf("what was cached in generation %d is still valid", i)
+		}
+	}
+	if ix := w.Index(); ix.Objects(EndpointSlices)+ix.Objects(Pods) > 0 || !ix.Synced(Namespaces, Services) {
+		t.Errorf("%d slices, %d pods, others synced: %v", ix.Objects(EndpointSlices), ix.Objects(Pods), ix.Synced(Namespaces, Services))
+	}
+	if err := check(w); err != nil {
+		t.Error(err)
+	}
+	w.Update(func(b *Batch) {
+		b.Replace(EndpointSlices, []Object{slice}, 8)
+		b.Replace(Pods, []Object{parseObject(t, "pod a/p 10.0.0.1")}, 8)
+	})
+	ask(t, v, there)
+}
