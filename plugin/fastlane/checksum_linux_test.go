@@ -1,0 +1,36 @@
+package fastlane
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestWrongChecksums floods a lane with datagrams that are gone when they are
+// received: its workers do not come back from that with anything, and have not
+// stalled all the same.
+func TestWrongChecksums(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+	if err != nil {
+		t.Skipf("raw sockets: %v", err)
+	}
+	defer unix.Close(fd)
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	const ticks = 20 * time.Millisecond
+	l := s.lane(t, newFake(), func(_ *Config, o *Options) { o.tick = ticks })
+	port, _ := net.LookupPort("udp", s.port)
+	packet := udpPacket(net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 1), 5353, port, append(query(1, "lane"), make([]byte, 400)...)) // which the kernel does not look at before it is received
+	packet[26], packet[27] = 0xde, 0xad
+	for range 300_000 {
+		if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := l.Stats().Datagrams; n != 0 {
+		t.Errorf("%d datagrams received, and their checksums are wrong", n)
+	}
+	s.client(t, "udp", "127.0.0.1").want(t, "lane", "lane")
+}
