@@ -185,7 +185,7 @@ var rules = []rule{
 		r = x.ask(x.v.name, func(q *question) { q.qtype = dns.TypeA })
 		return r, r.isNODATA()
 	}},
-	{"empty-non-terminal", 40, func(x asked, r reply) (reply, bool) {
+	{"empty-non-terminal", 15, func(x asked, r reply) (reply, bool) {
 		if x.last().external || !x.denies(r) {
 			return r, false
 		}
