@@ -203,27 +203,27 @@ const (
 // watched is a goroutine that receives.
 type watched struct {
 	what    string
-	waiting func() bool   // there is something to receive
-	turns   func() uint64 // times that it came by
-	seen    uint64        // turns at the last tick
-	strikes int           // ticks since
+	waiting func() bool    // there is something to receive
+	turns   *atomic.Uint64 // times that it came by
+	seen    uint64         // turns at the last tick
+	strikes int            // ticks since
 }
 
 func (l *Lane) watched() (all []*watched) {
 	for i, w := range l.workers {
-		all = append(all, &watched{what: fmt.Sprintf("worker %d", i), turns: w.conn.Turns, waiting: func() bool {
+		all = append(all, &watched{what: fmt.Sprintf("worker %d", i), turns: &w.turns, waiting: func() bool {
 			n, err := w.conn.Pending()
 			return err == nil && n > 0
 		}})
 	}
 	return append(all, &watched{
-		what: "the listener", turns: l.accepts.Load, waiting: func() bool { return readable(l.sockets.TCP) },
+		what: "the listener", turns: &l.accepts, waiting: func() bool { return readable(l.sockets.TCP) },
 	})
 }
 
 // stalled is called at each tick.
 func (w *watched) stalled() bool {
-	if now := w.turns(); !w.waiting() || now != w.seen {
+	if now := w.turns.Load(); !w.waiting() || now != w.seen {
 		w.seen, w.strikes = now, 0
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -83,6 +84,10 @@ func (s *sockets) openUDP(addr string, n int) error {
 		var worker []*net.UDPConn
 		for range queues {
 			c, err := reuseport.ListenPacket("udp", addr)
+			if err == nil {
+				worker = append(worker, c.(*net.UDPConn))
+				err = checkEarly(c.(*net.UDPConn))
+			}
 			if err != nil {
 				for _, c := range worker {
 					c.Close()
@@ -90,7 +95,6 @@ func (s *sockets) openUDP(addr string, n int) error {
 				return err
 			}
 			setBuffers(c.(*net.UDPConn))
-			worker = append(worker, c.(*net.UDPConn))
 		}
 		conn, err := mmsg.NewConn(worker...)
 		if err != nil {
@@ -129,6 +133,25 @@ func setBuffers(c *net.UDPConn) {
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, bufferSize)
 		}
 	})
+}
+
+// checkEarly gives c a filter that takes every datagram. Before a filter the
+// kernel looks at the checksum; without one it does when the datagram is
+// received, and goes on, in one system call, for as long as they are wrong
+// (net/ipv4/udp.c, udp_recvmsg). A worker that keeps its P would hold up the
+// garbage collector meanwhile, and seem to have stalled.
+func checkEarly(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	all := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32}
+	if e := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &all})
+	}); e != nil {
+		return e
+	}
+	return os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err)
 }
 
 func (s *sockets) openTCP(addr string) error {

@@ -43,6 +43,7 @@ type worker struct {
 	declined  []int  // of the batch, still to be read
 
 	datagrams atomic.Uint64
+	turns     atomic.Uint64                   // times that the worker came by to receive
 	received  [logBatchSize + 1]atomic.Uint64 // batches, by the logarithm of their size
 
 	mu       sync.Mutex // orders SetReadDeadline and drain
@@ -82,6 +83,7 @@ func (w *worker) ReadFrom(p []byte) (int, net.Addr, error) {
 			}
 			return copy(p, w.batch.Payload(i)), udpAddr(peer, w.batch.Local(i)), nil
 		}
+		w.turns.Add(1)
 		n, err := w.conn.Recv(w.batch)
 		if err == nil {
 			w.received[bits.Len(uint(n))-1].Add(1)

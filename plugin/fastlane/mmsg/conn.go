@@ -46,7 +46,6 @@ type system interface {
 	setReadDeadline(time.Time) error
 	meminfo(yield func(waiting, drops uint32)) error
 	control(func(fd uintptr)) error
-	turns() uint64
 	close() error
 }
 
@@ -142,10 +141,6 @@ func (c *Conn) Close() error { return c.sys.close() }
 
 // Control calls f with one of the sockets, which is open until f returns.
 func (c *Conn) Control(f func(fd uintptr)) error { return c.sys.control(f) }
-
-// Turns is how often Recv has looked for datagrams, which may be more often than
-// it returned some: one with a wrong checksum is gone when it is looked at.
-func (c *Conn) Turns() uint64 { return c.sys.turns() }
 
 // Pending says how much waits in the sockets' receive queues: the octets of
 // kernel memory that it takes (SK_MEMINFO_RMEM_ALLOC of SO_MEMINFO, Linux

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,9 +16,8 @@ import (
 // net has on every platform. It allocates for addresses.
 type single struct {
 	socket
-	udp   *net.UDPConn
-	room  int // octets for a control message
-	looks atomic.Uint64
+	udp  *net.UDPConn
+	room int // octets for a control message
 }
 
 func newSingle(sockets []*net.UDPConn, s socket) (system, error) {
@@ -34,7 +32,6 @@ func newSingle(sockets []*net.UDPConn, s socket) (system, error) {
 }
 
 func (s *single) recv(b *Batch) (int, error) {
-	s.looks.Add(1)
 	slot := b.slot(0)
 	control := make([]byte, s.room)
 	n, nc, _, peer, err := s.udp.ReadMsgUDPAddrPort(slot, control)
@@ -96,8 +93,6 @@ func (s *single) writeTo(p []byte, peer netip.AddrPort, local netip.Addr) error 
 	_, _, err := s.udp.WriteMsgUDPAddrPort(p, from(local), peer)
 	return err
 }
-
-func (s *single) turns() uint64 { return s.looks.Load() }
 
 func (s *single) setReadDeadline(t time.Time) error { return s.udp.SetReadDeadline(t) }
 

@@ -52,8 +52,7 @@ type multi struct {
 	slice   time.Duration
 	yielded time.Time
 
-	looks atomic.Uint64 // system calls to wait
-	parks atomic.Uint64 // calls of epoll_pwait that gave the P back, for tests
+	looks, parks atomic.Uint64 // system calls to wait, and those that gave the P back, for tests
 }
 
 // A multi keeps its P for steady waits in a row that were shorter than linger,
@@ -213,8 +212,6 @@ func (s *multi) look(timeout int, raw bool) (n int, errno syscall.Errno) {
 	}
 	return int(r), 0
 }
-
-func (s *multi) turns() uint64 { return s.looks.Load() }
 
 func (s *multi) setReadDeadline(t time.Time) error {
 	s.mu.RLock()
