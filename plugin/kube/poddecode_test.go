@@ -27,10 +27,12 @@ func fullPod(name, ip string) *corev1.Pod {
 	p.CreationTimestamp = metav1.NewTime(time.Unix(1_700_000_000, 0))
 	p.Labels = map[string]string{"app": "web", "pod-template-hash": "5d4f8c7b9", "app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "web-1"}
 	p.Annotations = map[string]string{"checksum/config": strings.Repeat("0123456789abcdef", 4), "prometheus.io/scrape": "true"}
+	fields := new(metav1.FieldsV1)
+	fields.SetRawString(`{"f:spec":{` + strings.Repeat(`"f:containers":{"k:{\"name\":\"web\"}":{".":{}}},`, 12) + `}}`)
 	for i := range 4 {
 		p.ManagedFields = append(p.ManagedFields, metav1.ManagedFieldsEntry{
 			Manager: fmt.Sprint("manager-", i), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1",
-			FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{` + strings.Repeat(`"f:containers":{"k:{\"name\":\"web\"}":{".":{}}},`, 12) + `}}`)},
+			FieldsType: "FieldsV1", FieldsV1: fields,
 		})
 	}
 	for i := range 2 {
