@@ -98,7 +98,7 @@ func (inst *instance) leave() error {
 		leaves <- inst.leaving && !inst.gone // otherwise the servers are still up: lameduck may come first
 		inst.gone = inst.gone || inst.leaving
 	}, func() bool {
-		successor := k.running[len(k.running)-1:]
+		successor := k.running[max(0, len(k.running)-1):]
 		for addr, at := range k.at {
 			if inst.gone && at.instance == inst && at.have.phase == open && len(successor) > 0 && successor[0] != inst && successor[0].servers[addr] {
 				return false

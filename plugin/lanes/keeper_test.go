@@ -1,6 +1,8 @@
 package lanes
 
 import (
+	"bytes"
+	golog "log"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -133,6 +135,22 @@ func TestSteersAgain(t *testing.T) {
 			t.Errorf("steered %d times, want 3", n)
 		}
 	})
+}
+
+// The process may end while its first instance is set up: nothing of that is
+// known yet, and nothing goes wrong.
+func TestEndsEarly(t *testing.T) {
+	var logged bytes.Buffer
+	defer golog.SetOutput(golog.Writer())
+	golog.SetOutput(&logged)
+	bubble(t, func(t *testing.T, m *model) {
+		inst := newInstance(m.k)
+		inst.leave()
+		inst.end()
+	})
+	if logged.Len() > 0 {
+		t.Errorf("logged %s", logged.String())
+	}
 }
 
 // Whoever asks the keeper while it hangs gives up in time, and the metrics do
