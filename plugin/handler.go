@@ -76,8 +76,8 @@ func send(w dns.ResponseWriter, r, m *dns.Msg) int {
 		log.Errorf("The reply for %s is no DNS message: %v", r.Question[0].Name, err)
 		return dns.RcodeServerFailure
 	}
-	// The reply is lost, and its sender gone: a response code would only
-	// have the server try to send another.
+	// The reply is lost: a response code would only have the server try to send
+	// another one the same way.
 	log.Debugf("Writing the reply for %s to %s: %v", r.Question[0].Name, w.RemoteAddr(), err)
 	return dns.RcodeSuccess
 }
