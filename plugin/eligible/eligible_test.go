@@ -11,6 +11,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
+	"golang.org/x/tools/txtar"
 )
 
 // judged returns the verdict on a Corefile for a listener at port.
@@ -73,60 +74,30 @@ func stock(lines string) string {
 
 // Whole Corefiles: which block has a name, at which port.
 func TestBlocks(t *testing.T) {
-	const names = "cluster.local web.default.svc.cluster.local"
-	for _, row := range []struct{ corefile, port, names, reason string }{
-		{"cluster.local {\nkubernetes\n}\n. {\nforward . 192.0.2.1\n}", "53", names + " !example.org", ""},
-		{"cluster.local:1053 dns://other.local:1053 {\nkubernetes\n}", "1053", names + " a.other.local", ""},
-		{"cluster.local:1053 {\nkubernetes\n}", "53", "", "no server block on port 53 has a zone for clusterdns or kubernetes"},
-		{"tls://cluster.local:53 {\ntls c k\nkubernetes\n}", "53", "", "no server block on port 53 has a zone for clusterdns or kubernetes"},
-		{"example.org {\nkubernetes cluster.local\n}", "53", "", "no server block on port 53 has a zone for clusterdns or kubernetes"},
-		{". {\nclusterdns cluster.local\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local\n}\nsvc.cluster.local {\nlog\nforward . 192.0.2.1\n}", "53", "cluster.local !web.default.svc.cluster.local", ""},
-		{". {\nclusterdns cluster.local\n}\ncluster.local {\nforward . 192.0.2.1\n}", "53", "", "server block cluster.local has the zone cluster.local."},
-		{". {\nclusterdns cluster.local\n}\ncluster.local:54 {\nforward . 192.0.2.1\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local\n}\ncluster.local {\n}", "53", "", "server block cluster.local has the zone cluster.local."},
-		{". {\nlog\nclusterdns cluster.local\n}\nsvc.cluster.local {\nclusterdns cluster.local\n}", "53", "!cluster.local web.default.svc.cluster.local", ""},
-		{". {\ntemplate ANY ANY a.svc.cluster.local svc.cluster.local a.cluster.local\nclusterdns cluster.local\n}\nsvc.cluster.local {\nclusterdns cluster.local\n}",
-			"53", "!a.cluster.local a.svc.cluster.local svc.cluster.local", ""},
-
-		// Networks: a zone for each that they have at their boundary.
-		{"10.96.0.0/15 cluster.local {\nkubernetes\n}", "53", "1.0.97.10.in-addr.arpa !1.0.98.10.in-addr.arpa", ""},
-		{". {\nkubernetes cluster.local 10.0.0.0/8\n}\n10.96.0.0/15 {\nforward . 192.0.2.1\n}", "53",
-			"1.0.0.10.in-addr.arpa !1.0.97.10.in-addr.arpa 1.0.98.10.in-addr.arpa", ""},
-		{". {\nkubernetes cluster.local 10.96.0.0/17\nhosts {\nfallthrough 10.96.0.0/16\n}\n}", "53", "!cluster.local 1.127.96.10.in-addr.arpa !1.128.96.10.in-addr.arpa", ""},
-
-		// view in a block of the same zone, and of another.
-		{". {\nclusterdns cluster.local\n}\n. {\nview v {\nexpr true\n}\nforward . 192.0.2.1\n}", "53", "",
-			"view (Corefile:5) decides by more than the name which server block answers"},
-		{"cluster.local {\nclusterdns\n}\n. {\nview v {\nexpr true\n}\nforward . 192.0.2.1\n}", "53", names, ""},
-		{"cluster.local {\nclusterdns\n}\nsvc.cluster.local {\nview v {\nexpr true\n}\n}", "53", "cluster.local !a.svc.cluster.local", ""},
-
-		// bind: only blocks that share an address may not have the same zone.
-		{". {\nbind 192.0.2.1\nclusterdns cluster.local\n}\n. {\nbind 192.0.2.2\nforward . 192.0.2.9\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local\n}\n. {\nbind 192.0.2.2\nforward . 192.0.2.9\n}", "53", "", "server block . has the zone ."},
-		{". {\nbind 192.0.2.1\nclusterdns cluster.local\n}\nsvc.cluster.local {\nbind 192.0.2.2\n}", "53", "cluster.local !a.svc.cluster.local", ""},
-
-		// What any block can do to a listener, or to all.
-		{". {\nclusterdns cluster.local\n}\nexample.org {\nbind 192.0.2.2\nshed\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local\n}\nexample.org {\nproxyproto\n}", "53", "", "proxyproto (Corefile:5) takes the client's address from the packet"},
-		{". {\nclusterdns cluster.local\n}\nexample.org:54 {\nproxyproto\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local\n}\nexample.org:54 {\nlog\nacl\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local\n}\nexample.org {\nlog\nacl\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local\n}\ntls://example.org {\ntls\n}", "53", "", "tls (Corefile:5) answers ACME challenges in every server block"},
-		{". {\nclusterdns cluster.local\n}\ntls://example.org {\ntls c k\n}", "53", names, ""},
-
-		{". {\nclusterdns cluster.local {\nfastlane off\n}\n}", "53", "", "clusterdns (Corefile:2) says fastlane off"},
-		{". {\nclusterdns cluster.local {\nfastlane workers 2\n}\n}", "53", names, ""},
-		{". {\nclusterdns cluster.local {\nfastlane off\n}\n}\nother.local {\nclusterdns\n}", "53", "!cluster.local a.other.local", ""},
-		{"cluster.local: {\nclusterdns\n}", "53", "", "server block cluster.local:: expecting data after last colon: \"cluster.local:\""},
-	} {
-		v := judged(t, row.corefile, row.port)
-		if v.Reason != row.reason {
-			t.Errorf("%s\nreason %q, want %q", row.corefile, v.Reason, row.reason)
-		}
-		if got := v.who(row.names); got != row.names {
-			t.Errorf("%s\ngot  %s\nwant %s", row.corefile, got, row.names)
-		}
+	archive, err := txtar.ParseFile("testdata/blocks.txtar")
+	if err != nil || len(archive.Files) == 0 {
+		t.Fatal(len(archive.Files), err)
+	}
+	for _, f := range archive.Files {
+		t.Run(f.Name, func(t *testing.T) {
+			want := map[string]string{"port": "53"}
+			for line := range strings.Lines(string(f.Data)) {
+				if comment, ok := strings.CutPrefix(strings.TrimSpace(line), "# "); ok {
+					key, value, _ := strings.Cut(comment, ": ")
+					want[key] = value
+				}
+			}
+			if want["closed"] == "" && want["whose"] == "" {
+				t.Fatal("nothing is expected")
+			}
+			v := judged(t, string(f.Data), want["port"])
+			if v.Reason != want["closed"] {
+				t.Errorf("closed: %q, want %q", v.Reason, want["closed"])
+			}
+			if got := v.who(want["whose"]); got != want["whose"] {
+				t.Errorf("whose: %s, want %s", got, want["whose"])
+			}
+		})
 	}
 }
 
