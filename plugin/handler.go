@@ -32,6 +32,7 @@ type Handler struct {
 	view     *zone.View // shows feed's index, or for a while another's: see claimed
 	starting atomic.Bool
 	starts   *startup // that of the stanzas of the same Corefile
+	listens  string   // the port and hosts of its server block
 }
 
 // Name implements plugin.Handler. It is the word that the Corefile used, so

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -48,6 +49,7 @@ func (s *startup) start(h *Handler) error {
 	if s.began.IsZero() {
 		s.began = time.Now()
 		for _, of := range s.stanzas {
+			of.h.listens = strings.Join(append([]string{of.server.Port}, of.server.ListenHosts...), " ")
 			if err := of.h.open(localAddrs(of.server.ListenHosts)); err != nil {
 				return plugin.Error(of.h.cfg.word, fmt.Errorf("%s: %w", of.h.cfg.where, err))
 			}
@@ -104,21 +106,32 @@ func (h *Handler) wait(began time.Time) {
 }
 
 // predecessor returns the claim of the stanza that h takes the place of in a
-// reload: one of another instance that has a zone with h in common, preferably
-// all of them. It is nil if there is none. Claims are locked.
-func predecessor(h *Handler) (found *claimed) {
+// reload: one of another instance that has a zone with h in common, and listens
+// where h does. If none listens there it is the only one with such a zone. It is
+// nil if there is none, or nobody can tell which: two blocks at different ports
+// may have one zone of two clusters. Claims are locked.
+func predecessor(h *Handler) *claimed {
+	var others []*claimed // with a zone in common
 	for _, c := range slices.Backward(claims.list) {
-		if c.h.starts == h.starts || c.h.view == nil {
+		if c.h.starts == h.starts || c.h.view == nil ||
+			!slices.ContainsFunc(h.cfg.view.Zones, func(zone string) bool { return slices.Contains(c.h.cfg.view.Zones, zone) }) {
 			continue
 		}
+		others = append(others, c)
+	}
+	here := slices.DeleteFunc(slices.Clone(others), func(c *claimed) bool { return c.h.listens != h.listens })
+	for _, c := range here {
 		if slices.Equal(c.h.cfg.view.Zones, h.cfg.view.Zones) {
 			return c
 		}
-		if found == nil && slices.ContainsFunc(h.cfg.view.Zones, func(zone string) bool { return slices.Contains(c.h.cfg.view.Zones, zone) }) {
-			found = c
-		}
 	}
-	return found
+	switch {
+	case len(here) > 0:
+		return here[0]
+	case len(others) == 1:
+		return others[0]
+	}
+	return nil
 }
 
 // succeed lets c's handler show the index of its predecessor until its own is

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/zone"
 	"github.com/clusterdns/clusterdns/test/dnstext"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -247,5 +248,48 @@ func TestStanzaDroppedWithoutEvent(t *testing.T) {
 	}
 	if !stopped(feed) {
 		t.Error("the feed goes on")
+	}
+}
+
+// Whose place a stanza takes in a reload, where several have its zone.
+func TestPredecessor(t *testing.T) {
+	before, after := new(startup), new(startup)
+	handler := func(starts *startup, listens string, zones ...string) *Handler {
+		return &Handler{
+			starts: starts, view: new(zone.View), cfg: &config{view: zone.Options{Zones: zones}},
+			listens: listens,
+		}
+	}
+	const z = "cluster.local."
+	one, other, reverse := handler(before, "53", z), handler(before, "1053", z), handler(before, "53", z, "10.in-addr.arpa.")
+	lone := handler(before, "2053", "lone.local.")
+	claims.Lock()
+	defer claims.Unlock()
+	held := claims.list
+	defer func() { claims.list = held }()
+	claims.list = nil
+	for _, h := range []*Handler{one, other, reverse, lone, handler(after, "53", z)} {
+		claims.list = append(claims.list, &claimed{h: h})
+	}
+	for _, row := range []struct {
+		what string
+		h    *Handler
+		want *Handler
+	}{
+		{"the same zones at the same port", handler(after, "53", z), one},
+		{"another port", handler(after, "1053", z), other},
+		{"more zones", handler(after, "53", z, "10.in-addr.arpa."), reverse},
+		{"a zone in common at the port", handler(after, "1053", z, "other.local."), other},
+		{"a port that nobody had, and several it may be", handler(after, "5353", z), nil},
+		{"a port that nobody had, and one it may be", handler(after, "5353", "lone.local."), lone},
+		{"no zone in common", handler(after, "53", "other.local."), nil},
+	} {
+		var got *Handler
+		if c := predecessor(row.h); c != nil {
+			got = c.h
+		}
+		if got != row.want {
+			t.Errorf("%s: another's place", row.what)
+		}
 	}
 }

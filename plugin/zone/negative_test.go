@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -278,5 +279,22 @@ func TestNegativeOfAnotherIndex(t *testing.T) {
 	views[0].Show(views[1].Index())
 	if got := remember(t, c, views[0], question); got == NameError {
 		t.Error("the view shows the index before")
+	}
+}
+
+// Nor are the name servers that were found in it.
+func TestNameServersOfAnotherIndex(t *testing.T) {
+	var views []*View
+	for _, name := range []string{"old", "new"} {
+		w := worldOf(t, "namespace kube\nservice kube/"+name+" 10.96.0.10\nslice kube/"+name+"-1 "+name+" dns:53/UDP 192.0.2.53")
+		views = append(views, mustView(t, w, Options{}, "192.0.2.53"))
+	}
+	ns := func() string { return answerText(t, views[0], "cluster.local. NS") }
+	if got := ns(); !strings.Contains(got, "old") {
+		t.Fatalf("name servers %q", got)
+	}
+	views[0].Show(views[1].Index())
+	if got := ns(); !strings.Contains(got, "new") {
+		t.Errorf("name servers %q: those of the index before", got)
 	}
 }

@@ -1,6 +1,9 @@
 package zone
 
-import "math/bits"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // trie is a persistent hash trie (a HAMT): an immutable map from 64-bit hashes
 // to values, of which any version can be read without locks while the next is
@@ -35,8 +38,13 @@ type node[V any] struct {
 }
 
 // edit marks the nodes made since a batch of writes began. Such a node is not
-// yet visible to readers and is changed in place. Zero marks none.
+// yet visible to readers and is changed in place. Zero marks none. No two Writers
+// of a process use the same, since a View may go from one index to another, and
+// what it remembers of a snapshot goes by that.
 type edit uint64
+
+// edits is the last one used.
+var edits atomic.Uint64
 
 const (
 	slotBits = 5

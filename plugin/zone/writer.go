@@ -80,7 +80,7 @@ func (w *Writer) Index() *Index { return w.ix }
 func (w *Writer) update(changes []change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.edit++
+	w.edit = edit(edits.Add(1))
 	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]map[string]*EndpointSlice{}}
 	b.next.edit = w.edit
 	for i := range changes {
