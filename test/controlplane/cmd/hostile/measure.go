@@ -56,14 +56,13 @@ func (w *world) mark(ctx context.Context) error {
 
 // row is what one server did with one shape.
 type row struct {
-	shape    shape
-	server   string
-	ours     bool
-	cost     [2]time.Duration // at n and 10 n
-	octets   int
-	longest  time.Duration
-	missing  int
-	answered bool
+	shape   shape
+	server  string
+	ours    bool
+	cost    [2]time.Duration // at n and 10 n
+	octets  int
+	longest time.Duration
+	missing int
 }
 
 // resolution is less than which a cost is not told from nothing: a question's
