@@ -61,11 +61,6 @@ func (s *site) Stop() error {
 	return s.cluster.Stop()
 }
 
-// noSource is why a peer cannot serve a world.
-type noSource struct{ peer string }
-
-func (e noSource) Error() string { return e.peer + " has no source but an API server" }
-
 // placed is where a peer runs and listens, and what else is special about it.
 type placed struct {
 	cores   int  // 1, if not set
