@@ -4,12 +4,10 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +15,8 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/procfs"
+
+	"github.com/clusterdns/clusterdns/test/controlplane"
 )
 
 // peer is a program to compare.
@@ -42,7 +42,7 @@ const plain = "kubernetes.default.svc.cluster.local."
 // start starts p and returns when it answers. The process ends with kill, or
 // with this one.
 func (w *world) start(ctx context.Context, p peer) (*server, error) {
-	ports, err := freePorts(3)
+	ports, err := controlplane.FreePorts(2)
 	if err != nil {
 		return nil, err
 	}
@@ -76,20 +76,8 @@ func (w *world) start(ctx context.Context, p peer) (*server, error) {
 	defer out.Close()
 	cmd := exec.Command(p.binary, "-conf", path)
 	cmd.Stdout, cmd.Stderr = out, out
-	started, ended := make(chan error), make(chan struct{})
-	go func() {
-		// The parent-death signal is sent when the thread that forked ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		dieWithParent(cmd)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-			close(ended)
-		}
-	}()
-	if err := <-started; err != nil {
+	ended, err := controlplane.StartChild(cmd)
+	if err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
@@ -197,23 +185,4 @@ func (s *server) unrelated(patience time.Duration) (stop func() (asked, missing 
 		<-ended
 		return asked, missing, longest
 	}
-}
-
-// freePorts returns n ports that are free for UDP and TCP on loopback.
-func freePorts(n int) (ports []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		u, err := net.ListenPacket("udp", "127.0.0.1:"+port)
-		if err != nil {
-			return nil, err
-		}
-		defer u.Close()
-		ports = append(ports, port)
-	}
-	return ports, nil
 }
