@@ -10,6 +10,7 @@ import (
 	"net/netip"
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
+	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/lanes"
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -30,6 +31,7 @@ var log = clog.NewWithPlugin(directive)
 
 func init() {
 	plugin.Register(directive, Setup)
+	plugin.Register(consoleDirective, SetupConsole)
 	// Here and not in Setup, because a reload must not race with client-go's
 	// goroutines for it.
 	klog.SetLogger(logr.New(clientLog{}))
@@ -62,6 +64,7 @@ func Setup(c *caddy.Controller) error {
 		Stanza:  eligible.Stanza{Word: cfg.word, Where: cfg.where, Zones: cfg.view.Zones, Off: cfg.fastlane.off},
 		Workers: cfg.fastlane.workers, Fallthrough: cfg.fall.Zones,
 		View: func() *zone.View { return h.view }, TruncatedTCP: truncatedTCP,
+		Hitters: func() *hitters.Engine { return hittersOf(server) },
 	})
 	registerLifecycle(c, h)
 	server.AddPlugin(func(next plugin.Handler) plugin.Handler {
