@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/clusterdns/clusterdns/plugin/eligible"
-	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/lanes"
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -31,7 +29,6 @@ var log = clog.NewWithPlugin(directive)
 
 func init() {
 	plugin.Register(directive, Setup)
-	plugin.Register(consoleDirective, SetupConsole)
 	// Here and not in Setup, because a reload must not race with client-go's
 	// goroutines for it.
 	klog.SetLogger(logr.New(clientLog{}))
@@ -61,10 +58,9 @@ func Setup(c *caddy.Controller) error {
 	server := dnsserver.GetConfig(c)
 	registerStart(c, h, server)
 	lanes.Register(c, lanes.Stanza{
-		Stanza:  eligible.Stanza{Word: cfg.word, Where: cfg.where, Zones: cfg.view.Zones, Off: cfg.fastlane.off},
+		Stanza:  cfg.judged(),
 		Workers: cfg.fastlane.workers, Fallthrough: cfg.fall.Zones,
 		View: func() *zone.View { return h.view }, TruncatedTCP: truncatedTCP,
-		Hitters: func() *hitters.Engine { return hittersOf(server) },
 	})
 	registerLifecycle(c, h)
 	server.AddPlugin(func(next plugin.Handler) plugin.Handler {
@@ -83,11 +79,16 @@ func (cfg *config) acquire() (*kube.Feed, error) {
 	if len(cfg.manifests) > 0 {
 		return kube.AcquireManifests(cfg.manifests, cfg.feed)
 	}
+	return kube.Acquire(cfg.follows())
+}
+
+// follows returns what cfg wants of an API server.
+func (cfg *config) follows() kube.Config {
 	feed := cfg.feed
 	feed.NoEndpoints = cfg.view.NoEndpoints
 	feed.Pods = cfg.view.Pods == zone.PodsVerified
 	feed.Multicluster = len(cfg.view.Multicluster) > 0
-	return kube.Acquire(feed)
+	return feed
 }
 
 // localAddrs returns the addresses, other than loopback ones, that a server

@@ -72,7 +72,6 @@ type Route struct {
 // Duties are what the lane has to do in the place of the plugins that it skips.
 type Duties struct {
 	Prometheus bool   // count queries as the plugin prometheus does
-	Console    bool   // count who asks what, as the plugin console does
 	Rotate     bool   // answer addresses in another order each time
 	Bufsize    uint16 // take a larger EDNS size in a query for this one; 0 is none
 	// Hosts: what the running plugin hosts has, or does not let through, is the
@@ -138,6 +137,30 @@ func Judge(in Input) Verdict {
 	}
 	v.Reason = cmp.Or(v.Reason, fmt.Sprintf("no server block on port %s has a zone for clusterdns or kubernetes", in.Port))
 	return v
+}
+
+// Touch is that a plugin which is asked before ours keeps questions from us, or
+// changes them or our answers. With neither zones nor types it depends on what
+// the running plugin has.
+type Touch struct {
+	Directive string
+	Where     string   // file and line
+	Why       string   // a sentence of which the plugin is the subject
+	Zones     []string // in which, of ours; each for all types
+	Types     []uint16 // of which questions
+}
+
+// Touches returns what the plugins in front of our stanzas do with in-cluster
+// names, whether or not the lane may open, in the order in which they are asked.
+func Touches(in Input) (list []Touch) {
+	owners, err := in.owners()
+	if err != nil {
+		return nil
+	}
+	for _, i := range slices.Sorted(maps.Keys(in.Ours)) {
+		list = append(list, in.judgeBlock(i, owners).touches...)
+	}
+	return list
 }
 
 // listenerTaken returns which plugin, in whichever block, does not let anybody

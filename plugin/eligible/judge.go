@@ -24,6 +24,7 @@ type judge struct {
 	logsErrors bool              // by the plugin log
 	taken      map[string]string // zone to why the chain is to answer it
 	closed     string            // why the first of zones that went as a whole is the chain's
+	touches    []Touch
 }
 
 // judgeBlock judges the plugins that block i asks before ours.
@@ -87,6 +88,10 @@ func (j *judge) take(zone, why string) {
 		if !ok {
 			continue
 		}
+		t := j.touch(why)
+		if !slices.Contains(t.Zones, both) {
+			t.Zones = append(t.Zones, both)
+		}
 		if both == ours {
 			j.closed = cmp.Or(j.closed, j.use.says(why))
 		}
@@ -114,9 +119,23 @@ func (j *judge) takeAll(why string) { j.take(".", why) }
 
 // takeType leaves questions of a type to the chain.
 func (j *judge) takeType(qtype uint16) {
+	if t := j.touch(rules[j.use.directive].why); !slices.Contains(t.Types, qtype) {
+		t.Types = append(t.Types, qtype)
+	}
 	if !slices.Contains(j.duties.Types, qtype) {
 		j.duties.Types = append(j.duties.Types, qtype)
 	}
+}
+
+// touch returns the entry of touches for j.use.
+func (j *judge) touch(why string) *Touch {
+	for i := len(j.touches) - 1; i >= 0 && j.touches[i].Where == j.use.where; i-- {
+		if j.touches[i].Why == why {
+			return &j.touches[i]
+		}
+	}
+	j.touches = append(j.touches, Touch{Directive: j.use.directive, Where: j.use.where, Why: why})
+	return &j.touches[len(j.touches)-1]
 }
 
 // meets reports whether names in one of zones are ours.

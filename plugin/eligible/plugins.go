@@ -88,9 +88,6 @@ func init() { // judge functions refer to the table
 		"prometheus": {verdict: "open, and the lane counts too", why: "counts queries", judge: func(j *judge) {
 			j.duties.Prometheus = true
 		}},
-		"console": {verdict: "open, and the lane counts too", why: "counts who asks what", judge: func(j *judge) {
-			j.duties.Console = true
-		}},
 		"bufsize": {verdict: "open, and the lane has the same limit", why: "limits the EDNS size of queries", judge: judgeBufsize},
 		"loadbalance": {
 			verdict: "`round_robin`: open, and the lane rotates too; otherwise closed",
@@ -237,6 +234,8 @@ func judgeTemplate(j *judge) {
 			t.Zones = append(t.Zones, normal(zone))
 		}
 		t.Rcode, t.Empty = emptyTemplate(j.use.lines)
+		touch := j.touch(why)
+		touch.Types = append(touch.Types, qtype)
 		j.duties.Templates = append(j.duties.Templates, t)
 	}
 }
@@ -264,6 +263,7 @@ func emptyTemplate(lines [][]string) (rcode uint8, ok bool) {
 // none falls through the lane would ask it in vain.
 func judgeHosts(j *judge) {
 	j.duties.Hosts = true
+	j.touch(rules["hosts"].why)
 	var through fall.F
 	for _, line := range j.use.lines {
 		if line[0] == "fallthrough" {

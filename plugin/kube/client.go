@@ -95,6 +95,21 @@ func (c Config) resources() []zone.Resource {
 	return rs
 }
 
+// Access is a resource that an account has to be allowed to list and to watch,
+// in all namespaces.
+type Access struct {
+	Group    string `json:"apiGroup"` // "" is the core group
+	Resource string `json:"resource"`
+}
+
+// Access returns what the account of c has to be allowed.
+func (c Config) Access() (list []Access) {
+	for _, r := range c.resources() {
+		list = append(list, Access{resources[r].group.Group, r.String()})
+	}
+	return list
+}
+
 // sourceKey identifies a source. A kubeconfig file that was edited may mean
 // another cluster, so its content is part of it.
 type sourceKey struct {

@@ -107,7 +107,7 @@ func sameKeys(keys, normal []string) bool {
 // expect notes at which addresses a server block with a stanza of ours is
 // served.
 func (inst *instance) expect(block int, hosts, keys []string) error {
-	addrs, err := listenAddrs(keys, hosts)
+	addrs, err := ListenAddrs(keys, hosts)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (f *corefile) writerAt(addr string) (found writer, ok bool) {
 		if !has {
 			continue
 		}
-		if addrs, err := listenAddrs(w.keys, w.server.ListenHosts); err == nil && slices.Contains(addrs, addr) {
+		if addrs, err := ListenAddrs(w.keys, w.server.ListenHosts); err == nil && slices.Contains(addrs, addr) {
 			found, ok = w, true
 		}
 	}
@@ -241,9 +241,6 @@ func (s *stanza) route(r eligible.Route) (responder.Route, error) {
 	}
 	if r.Prometheus {
 		route.Metrics, _ = s.server.Handler("prometheus").(*metrics.Metrics)
-	}
-	if r.Console {
-		route.Hitters = s.Hitters()
 	}
 	if r.Hosts {
 		h, ok := s.server.Handler("hosts").(hosts.Hosts)

@@ -40,7 +40,6 @@ import (
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
-	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/caddy"
@@ -61,9 +60,6 @@ type Stanza struct {
 	Fallthrough []string // zones in which names that do not exist are the next plugin's
 	// View returns what answers. It is called when the stanza has started.
 	View func() *zone.View
-	// Hitters returns what counts who asks what, nil if nothing does. It is called
-	// when the server block's plugins have started.
-	Hitters func() *hitters.Engine
 	// TruncatedTCP counts replies of which TCP could not carry all.
 	TruncatedTCP prometheus.Counter
 }
@@ -136,10 +132,10 @@ func caddyInstance(inst *instance) *caddy.Instance {
 	return nil
 }
 
-// listenAddrs returns the addresses at which a server block with these keys and
+// ListenAddrs returns the addresses at which a server block with these keys and
 // listen hosts speaks plain DNS: those that CoreDNS's groupConfigsByListenAddr
 // makes of them.
-func listenAddrs(keys, hosts []string) (addrs []string, err error) {
+func ListenAddrs(keys, hosts []string) (addrs []string, err error) {
 	for _, key := range keys {
 		trans, rest := pkgparse.Transport(key)
 		if trans != transport.DNS {
