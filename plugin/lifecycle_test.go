@@ -29,9 +29,8 @@ import (
 const early = "geoip"
 
 func init() {
-	order := slices.Clone(dnsserver.Directives)
-	order = slices.Insert(order, slices.Index(order, "kubernetes"), directive)
-	order = slices.Insert(order, slices.Index(order, "prometheus"), consoleDirective)
+	at := slices.Index(dnsserver.Directives, "kubernetes")
+	order := slices.Insert(slices.Clone(dnsserver.Directives), at, directive)
 	if err := dnsserver.SetDirectives(append(order, "faulty")); err != nil {
 		panic(err)
 	}

@@ -2,7 +2,6 @@ package fastlane
 
 import (
 	"context"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 type Client struct {
 	TCP  bool
 	IPv6 bool
-	Addr netip.Addr
 }
 
 // Responder answers messages. It is used by one goroutine at a time.

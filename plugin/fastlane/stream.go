@@ -81,10 +81,11 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{Conn: c, lane: l.lane, from: Client{TCP: true}, buf: make([]byte, streamIn)}
-	if remote, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		s.from.Addr = remote.AddrPort().Addr().Unmap()
-		s.from.IPv6 = s.from.Addr.Is6()
+	remote, _ := c.RemoteAddr().(*net.TCPAddr)
+	s := &stream{
+		Conn: c, lane: l.lane,
+		from: Client{TCP: true, IPv6: remote != nil && remote.IP.To4() == nil},
+		buf:  make([]byte, streamIn),
 	}
 	l.lane.streams.add(s)
 	return s, nil
