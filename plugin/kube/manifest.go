@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,9 @@ import (
 //     Status.IgnoredKinds).
 //   - Names and namespaces in upper case are an error.
 //   - Two objects of one name are an error.
+//
+// Files and folders may be links, such as those of a ConfigMap's volume, to
+// anywhere; all that are on the way to a file are watched.
 //
 // The files are loaded again when they change, as a whole: either everything
 // that they say is published, at once, or, if there is an error in any of them,
@@ -165,31 +169,63 @@ func (m *manifests) reload() error {
 
 // watch has the watcher watch all folders that a change can come from, and no
 // others. Files are replaced by renaming another to their name, which is an
-// event of their folder. A volume with a ConfigMap replaces a link to a folder
-// (..data) beside the files, which are links through that one.
+// event of their folder, and so are links: on the way to a file may be any
+// number of them. (The volume of a ConfigMap replaces a link to a folder, ..data,
+// beside the files, which are links through that one.)
 func (m *manifests) watch() error {
-	var want []string
+	want := map[string]bool{}
 	for _, path := range m.paths {
-		want = append(want, filepath.Dir(path))
-		if target, err := filepath.EvalSymlinks(path); err == nil {
-			want = append(want, filepath.Dir(target))
+		want[filepath.Dir(path)] = true
+		linkFolders(path, want)
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			continue // a file, or load will say what is wrong
 		}
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			want = append(want, path)
+		want[path] = true
+		for _, e := range entries {
+			if isManifest(e.Name()) && e.Type()&fs.ModeSymlink != 0 {
+				linkFolders(filepath.Join(path, e.Name()), want)
+			}
 		}
 	}
-	have := m.watcher.WatchList()
-	for _, dir := range have {
-		if !slices.Contains(want, dir) {
+	for _, dir := range m.watcher.WatchList() {
+		if !want[dir] {
 			_ = m.watcher.Remove(dir) // the folder may be gone, and its watch with it
 		}
 	}
-	for _, dir := range want {
-		if err := m.watcher.Add(dir); err != nil {
+	for dir := range want {
+		if err := m.watcher.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("watching folder %s: %w", dir, err)
 		}
 	}
 	return nil
+}
+
+// maxLinks is how many links may be on the way to a file: as many as Linux
+// follows.
+const maxLinks = 40
+
+// linkFolders adds to want the folders of all links on the way to path, and that
+// of what they lead to.
+func linkFolders(path string, want map[string]bool) {
+	const separator = string(filepath.Separator)
+	root := filepath.VolumeName(path) + separator
+	at, rest := root, strings.Split(strings.TrimPrefix(path, root), separator)
+	for links := 0; len(rest) > 0 && links < maxLinks; {
+		next := filepath.Join(at, rest[0])
+		target, err := os.Readlink(next)
+		if err != nil { // no link
+			at, rest = next, rest[1:]
+			continue
+		}
+		links++
+		want[at] = true
+		if filepath.IsAbs(target) {
+			at = root
+		}
+		rest = append(strings.Split(target, separator), rest[1:]...)
+	}
+	want[filepath.Dir(at)] = true
 }
 
 // load publishes what the files say now, if that is not published already.
@@ -203,6 +239,7 @@ func (m *manifests) load() error {
 		return err
 	}
 	if m.version > 0 && sum == m.loaded {
+		m.renewed = map[string]bool{}
 		m.each(func(st *store) { st.contact() })
 		return nil
 	}
@@ -260,15 +297,10 @@ func (m *manifests) files() (files []string, err error) {
 			return nil, fmt.Errorf("manifests: %w", err)
 		}
 		for _, e := range entries {
+			if !isManifest(e.Name()) {
+				continue
+			}
 			name := filepath.Join(path, e.Name())
-			switch filepath.Ext(name) {
-			case ".yaml", ".yml", ".json":
-			default:
-				continue
-			}
-			if strings.HasPrefix(e.Name(), ".") {
-				continue
-			}
 			// e may be a link; one to nowhere is an error.
 			if info, err := os.Stat(name); err != nil {
 				return nil, fmt.Errorf("manifests: %w", err)
@@ -283,6 +315,11 @@ func (m *manifests) files() (files []string, err error) {
 		seen[f] = true
 		return again
 	}), nil
+}
+
+// isManifest reports whether a file in a folder is taken, by its name.
+func isManifest(name string) bool {
+	return !strings.HasPrefix(name, ".") && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
 }
 
 // errWriting is a file of which perhaps not all is there yet.

@@ -280,6 +280,64 @@ func TestManifestsInConfigMap(t *testing.T) {
 	}
 }
 
+// A link in a folder leads elsewhere, over another link, through the volume of a
+// ConfigMap. Each of these may change.
+func TestManifestLinks(t *testing.T) {
+	top := t.TempDir()
+	in := func(path ...string) string { return filepath.Join(append([]string{top}, path...)...) }
+	for _, dir := range []string{"dir", "links", "volume", "volume/..1", "volume/..2", "files"} {
+		if err := os.Mkdir(in(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(target string, path ...string) {
+		t.Helper()
+		if err := os.Symlink(target, in(path...)+"~"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(in(path...)+"~", in(path...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, in("volume", "..1", "a.yaml"), yamlService("v1", "10.0.0.1"))
+	writeFile(t, in("volume", "..2", "a.yaml"), yamlService("v2", "10.0.0.1"))
+	writeFile(t, in("files", "a.yaml"), yamlService("file", "10.0.0.1"))
+	link("..1", "volume", "..data")
+	link("..data/a.yaml", "volume", "a.yaml")
+	link(in("volume", "a.yaml"), "links", "a")
+	link("../links/a", "dir", "a.yaml")
+	link("a.yaml", "dir", "again.txt") // not taken
+	f := acquireManifests(t, in("dir"))
+	becomes := func(name string) {
+		t.Helper()
+		eventually(t, name, func() bool { return known(f, name) && f.Index().Objects(zone.Services) == 1 })
+	}
+	becomes("v1")
+	writeFile(t, in("volume", "..1", "a.yaml"), yamlService("v1-changed", "10.0.0.1"))
+	becomes("v1-changed")
+	link("..2", "volume", "..data")
+	becomes("v2")
+	link("../files/a.yaml", "links", "a")
+	becomes("file")
+	writeFile(t, in("files", "a.yaml~"), yamlService("replaced", "10.0.0.1"))
+	if err := os.Rename(in("files", "a.yaml~"), in("files", "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	becomes("replaced")
+	if err := os.Remove(in("files", "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an error", func() bool { return statusOf(t, f, zone.Services).LastError != nil })
+	writeFile(t, in("files", "a.yaml"), yamlService("back", "10.0.0.1"))
+	becomes("back")
+	link("a.yaml", "dir", "a.yaml") // a circle
+	eventually(t, "an error", func() bool {
+		return strings.Contains(fmt.Sprint(statusOf(t, f, zone.Services).LastError), "too many")
+	})
+	link(in("files", "a.yaml"), "dir", "a.yaml")
+	becomes("back")
+}
+
 // A folder that is replaced as a whole is found again.
 func TestManifestFolderReplaced(t *testing.T) {
 	parent := t.TempDir()
@@ -304,6 +362,26 @@ func TestManifestFolderReplaced(t *testing.T) {
 	eventually(t, "new folder", func() bool { return known(f, "db") && !known(f, "web") })
 	writeFile(t, filepath.Join(dir, "b.yaml"), yamlService("api", "10.0.0.2"))
 	eventually(t, "change in it", func() bool { return known(f, "api") })
+
+	// One of the same content is nothing new, and it may be emptied.
+	if err := os.Rename(dir, next); err != nil {
+		t.Fatal(err)
+	}
+	failed := statusOf(t, f, zone.Services).LastErrorTime
+	eventually(t, "error", func() bool { return statusOf(t, f, zone.Services).LastErrorTime.After(failed) })
+	if err := os.Rename(next, dir); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "in order", func() bool {
+		s := statusOf(t, f, zone.Services)
+		return s.LastContact.After(s.LastErrorTime)
+	})
+	for _, name := range []string{"a.yaml", "b.yaml"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "emptied", func() bool { return f.Index().Objects(zone.Services) == 0 })
 }
 
 // Two services that are always of one kind in the files are so in the index.
@@ -479,7 +557,11 @@ func TestManifestForms(t *testing.T) {
 		"List, CRLF":          strings.ReplaceAll("apiVersion: v1\nkind: List\nitems:\n"+items(""), "\n", "\r\n"),
 		"List of its kind":    "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: web, namespace: shop}\n- metadata: {name: db, namespace: shop}\n",
 		"List with an anchor": "apiVersion: v1\nkind: List\nitems:\n- &web\n  apiVersion: v1\n  kind: Service\n  metadata: {name: web, namespace: shop}\n- <<: *web\n  metadata: {name: db, namespace: shop}\n",
-		"List in a List":      "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items:\n  - " + web + "\n  - " + db + "\n",
+		"List with an alias in brackets": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: &web web, namespace: &shop shop}\n" +
+			"- {apiVersion: v1, kind: Service, metadata: {name: db, namespace: *shop, finalizers: [*web]}}\n",
+		"List with an item that is an alias": "apiVersion: v1\nkind: List\nitems:\n- &web\n  apiVersion: v1\n  kind: Service\n  metadata: {name: web, namespace: shop, labels: &labels {a: b}}\n- apiVersion: v1\n  kind: Service\n" +
+			"  metadata: {name: db, namespace: shop, labels: *labels}\n- {apiVersion: apps/v1, kind: Deployment, metadata: *labels}\n",
+		"List in a List": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items:\n  - " + web + "\n  - " + db + "\n",
 	} {
 		f := acquireManifests(t, writeFile(t, filepath.Join(t.TempDir(), "a.yaml"), content))
 		if n := f.Index().Objects(zone.Services); n != 2 || !known(f, "web") || !known(f, "db") {
@@ -510,6 +592,8 @@ func TestManifestListMemory(t *testing.T) {
 		}
 		b.WriteString("  spec:\n    clusterIP: None\n")
 	}
+	// What looks like an alias is in a text, or its anchor is in the item.
+	b.WriteString("- apiVersion: v1\n  kind: Service\n  metadata:\n    name: &name last\n    namespace: shop\n    labels:\n      name: *name\n    annotations:\n      text: |\n        bold: *really*\n        - *list*\n")
 	b.WriteString("kind: List\n")
 	content := []byte(b.String())
 	b.Reset()
@@ -518,7 +602,7 @@ func TestManifestListMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	items, ok := splitYAMLList(content)
-	if !ok || len(items) != 4000 {
+	if !ok || len(items) != 4001 {
 		t.Fatalf("%d items, %v", len(items), ok)
 	}
 	largest := 0
@@ -549,7 +633,25 @@ func TestManifestListMemory(t *testing.T) {
 	close(done)
 	grown := int64(<-peak) - int64(base)
 	t.Logf("heap grew by %d KiB while reading %d KiB", grown>>10, len(content)>>10)
-	if f.Index().Objects(zone.Services) != 4000 || grown > 8*int64(len(content)) {
+	if f.Index().Objects(zone.Services) != 4001 || grown > 8*int64(len(content)) {
 		t.Errorf("%d services, the heap grew by %d bytes for a file of %d", f.Index().Objects(zone.Services), grown, len(content))
+	}
+}
+
+// A List is parsed whole for an alias if it is small.
+func TestManifestListOfAliases(t *testing.T) {
+	const head = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: web, namespace: &shop shop}\n"
+	const last = "- apiVersion: v1\n  kind: Service\n  metadata: {name: db, namespace: *shop}\n"
+	item := "- {apiVersion: apps/v1, kind: Deployment, metadata: {name: x, annotations: {big: " + strings.Repeat("x", 1<<20) + "}}}\n"
+	file := writeFile(t, filepath.Join(t.TempDir(), "a.yaml"), head+strings.Repeat(item, 4)+last)
+	_, err := AcquireManifests([]string{file}, Config{})
+	for _, part := range []string{file, "item 6 (line 11)", "unknown anchor 'shop'", "up to 4194304 bytes"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %q", err, part)
+		}
+	}
+	f := acquireManifests(t, writeFile(t, file, head+item+last))
+	if !known(f, "web") || !known(f, "db") || statusOf(t, f, zone.Services).Ignored != 1 {
+		t.Errorf("%+v", statusOf(t, f, zone.Services))
 	}
 }

@@ -125,7 +125,7 @@ func (m *manifestSet) addText(at origin, text []byte) (n int, err error) {
 		}
 	}
 	if items, ok := splitYAMLList(text); ok {
-		return 1, m.addItems(at, items)
+		return 1, m.addItems(at, text, items)
 	}
 	asJSON, err := toJSON(text, at.line)
 	if err != nil {
@@ -138,15 +138,41 @@ func (m *manifestSet) addText(at origin, text []byte) (n int, err error) {
 	return 1, m.addDocument(at, asJSON)
 }
 
-// addItems adds the items of a List.
-func (m *manifestSet) addItems(at origin, items []yamlItem) error {
+// addItems adds the items of a List, which text is.
+func (m *manifestSet) addItems(at origin, text []byte, items []yamlItem) error {
+	list := at
 	for i, item := range items {
 		at.item, at.itemLine = i+1, at.line+item.line
 		asJSON, err := toJSON(item.text, at.itemLine)
-		if err != nil {
+		switch {
+		case isUnknownAnchor(err) && len(text) > maxAliased:
+			return fmt.Errorf("%s: %w: aliases of anchors in other items are read in Lists of up to %d bytes, and this has %d", at, err, maxAliased, len(text))
+		case isUnknownAnchor(err):
+			rejoin(text, items)
+			return m.addWhole(list, text, i)
+		case err != nil:
 			return fmt.Errorf("%s: %w", at, err)
 		}
 		if err := m.addDocument(at, asJSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addWhole adds the items of a List but the first, which were added.
+func (m *manifestSet) addWhole(at origin, text []byte, added int) error {
+	asJSON, err := toJSON(text, at.line)
+	if err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	var list corev1.List
+	if err := json.Unmarshal(asJSON, &list); err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	for i := min(added, len(list.Items)); i < len(list.Items); i++ {
+		at.item = i + 1
+		if err := m.addDocument(at, list.Items[i].Raw); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,8 @@ type yamlItem struct {
 // A parser of YAML needs forty times the space of what it parses, so that a List
 // of many objects should not be parsed whole. It is false for anything else.
 // Lines of a text in quotes over several lines could be taken for an item's
-// beginning, but then neither piece is valid YAML. The items alias document, in
+// beginning, but then neither piece is valid YAML. An alias of an anchor in another
+// item is an error of its own: see isUnknownAnchor. The items alias document, in
 // which their dashes become spaces.
 func splitYAMLList(document []byte) (items []yamlItem, ok bool) {
 	var header []byte // what is outside of the items
@@ -50,12 +51,10 @@ func splitYAMLList(document []byte) (items []yamlItem, ok bool) {
 		blank := len(bytes.TrimRight(text, "\r\n")) == 0 || text[0] == '#'
 		dash := text[0] == '-' && (len(text) == 1 || strings.IndexByte(" \r\n", text[1]) >= 0)
 		switch {
-		case inItems && dash && (column == indent || indent < 0) && !isAlias(text):
+		case inItems && dash && (column == indent || indent < 0):
 			end(at)
 			indent, begin = column, at
 			items = append(items, yamlItem{line: number, dash: at + column})
-		case inItems && isAlias(text):
-			return nil, false // of what another item may have
 		case inItems && (blank || column > indent && indent >= 0):
 		case inItems && column == 0 && indent >= 0:
 			end(at)
@@ -84,7 +83,19 @@ func splitYAMLList(document []byte) (items []yamlItem, ok bool) {
 	return items, true
 }
 
-// isAlias reports whether the value on a line may be one of an anchor.
-func isAlias(line []byte) bool {
-	return bytes.Contains(line, []byte(": *")) || bytes.Contains(line, []byte("- *"))
+// maxAliased bounds a List whose items refer to anchors in other items, and which
+// is therefore parsed whole. No program writes such Lists.
+const maxAliased = 4 << 20
+
+// isUnknownAnchor reports whether a piece of YAML does not parse because its anchor
+// is not in the piece.
+func isUnknownAnchor(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "unknown anchor")
+}
+
+// rejoin undoes what splitYAMLList did to document.
+func rejoin(document []byte, items []yamlItem) {
+	for _, item := range items {
+		document[item.dash] = '-'
+	}
 }
