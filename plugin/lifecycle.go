@@ -144,6 +144,7 @@ func (c *claimed) report() {
 	failing := map[string]bool{}
 	ignored := map[string]bool{}
 	refused := map[string]uint64{}
+	relists := map[string]time.Time{}
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -161,6 +162,7 @@ func (c *claimed) report() {
 			for _, s := range feed.Status() {
 				reportStatus(s, failing, instead)
 				reportIgnored(s, ignored)
+				reportRelist(s, relists)
 			}
 			reportRefused(feed.Source(), feed.Index(), refused)
 		}
@@ -192,6 +194,16 @@ func reportStatus(s kube.Status, failing map[string]bool, instead string) {
 		log.Infof("Following %s again", name)
 	}
 	failing[name] = fails
+}
+
+// reportRelist logs that s was listed anew since before, which has when each
+// resource last was.
+func reportRelist(s kube.Status, before map[string]time.Time) {
+	name := s.Resource.String() + " of " + s.Source
+	if s.RelistTime.After(before[name]) {
+		log.Infof("Listing %s anew, as the API server does not go on from where the watch was: %v", name, s.Relist)
+		before[name] = s.RelistTime
+	}
 }
 
 // reportIgnored logs the kinds of s that are not among those in known.

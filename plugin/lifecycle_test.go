@@ -346,6 +346,27 @@ func TestIgnoredKindsAreLoggedOnce(t *testing.T) {
 	}
 }
 
+// That an API server does not go on from where a watch was is no error, and it is
+// said once each time, with the reason.
+func TestRelistsAreLogged(t *testing.T) {
+	var out bytes.Buffer
+	golog.SetOutput(&out)
+	defer golog.SetOutput(os.Stderr)
+	before, failing := map[string]time.Time{}, map[string]bool{}
+	s := kube.Status{Resource: zone.Services, Source: "api", Synced: true, LastContact: time.Now()}
+	for i, want := range []int{0, 1, 1, 2} {
+		if i%2 == 1 {
+			s.Relist, s.RelistTime = errors.New("too old"), time.Now()
+		}
+		reportStatus(s, failing, "")
+		reportRelist(s, before)
+		if got := out.String(); strings.Count(got, "[INFO] plugin/clusterdns: Listing services of api anew") != want || strings.Contains(got, "[ERROR]") ||
+			want > 0 && !strings.Contains(got, "too old") {
+			t.Errorf("step %d: logged %q, want %d lines", i, got, want)
+		}
+	}
+}
+
 // Hostnames that are refused are logged once, and later ones as what was added.
 func TestRefusedNamesAreLogged(t *testing.T) {
 	var out bytes.Buffer

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,8 +58,12 @@ const (
 	mute          // there is no answer
 	silent        // nothing is sent behind the header; in a list, behind some bytes
 	endless       // a WatchList has no bookmark at its end
-	cut           // the connection ends behind the first event
+	cut           // the connection ends behind the first event; in a list, half way
+	garbled       // a list has an item that is none
 )
+
+// expired is the event with which a watch ends that cannot go on.
+const expired = watch.EventType("EXPIRED")
 
 // fail makes the requests faulty from now on, open watches included.
 func (a *apiServer) fail(f fault, requests ...string) {
@@ -311,7 +316,14 @@ func (a *apiServer) list(w http.ResponseWriter, req *http.Request, res resource,
 	if err != nil {
 		a.t.Error(err)
 	}
-	if broken == silent {
+	switch broken {
+	case cut:
+		_, _ = w.Write(body[:len(body)/2])
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	case garbled:
+		body = bytes.Replace(body, []byte("\n\x05web-5"), []byte("\x0f\x05web-5"), 1) // no such wire type
+	case silent:
 		_, _ = w.Write(body[:len(body)/2])
 		w.(http.Flusher).Flush()
 		<-req.Context().Done()
@@ -331,6 +343,9 @@ func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource
 		var o runtime.Object = raw
 		if event == watch.Error {
 			o = &apierrors.NewInternalError(errors.New("the store is on fire")).ErrStatus
+		}
+		if event == expired {
+			event, o = watch.Error, &apierrors.NewResourceExpired("too old resource version").ErrStatus
 		}
 		embedded, err := runtime.Encode(codecs.EncoderForVersion(info.Serializer, schema.GroupVersions{res.group, {Version: "v1"}}), o)
 		if err != nil {
@@ -384,7 +399,7 @@ func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource
 				}
 				continue
 			}
-			if c.event == watch.Error {
+			if c.event == watch.Error || c.event == expired {
 				send(c.event, nil)
 				return
 			}

@@ -154,9 +154,7 @@ func (s *source) follow(r zone.Resource) {
 			<-before
 		}
 		f.run(ctx)
-		if s.ctx.Err() == nil { // others still use the index
-			s.writer.Update(func(b *zone.Batch) { b.Drop(r) })
-		}
+		s.drop(r, ended)
 	})
 }
 
@@ -172,6 +170,17 @@ func (s *source) unfollow() {
 		stop()
 		s.following[r].stop = nil
 		s.stores[r].Store(nil)
+	}
+}
+
+// drop takes r out of the index, others using it still. But not if r is followed
+// again, by one that waits for ended: that goes on from what there is, as after an
+// outage, and nobody is told that r has synced who then sees it go.
+func (s *source) drop(r zone.Resource, ended chan struct{}) {
+	sources.Lock()
+	defer sources.Unlock()
+	if s.ctx.Err() == nil && s.following[r].ended == ended {
+		s.writer.Update(func(b *zone.Batch) { b.Drop(r) })
 	}
 }
 
@@ -217,7 +226,8 @@ type LatencyFunc func(kind zone.Kind, d time.Duration)
 func (f *Feed) OnProgrammed(fn LatencyFunc) { f.src.latency.Store(&fn) }
 
 // Status is what is known of one resource of a feed. Counters count from the
-// start of the source.
+// start of the source. Its times have monotonic readings: they compare, and have
+// ages, as if nobody had set the clock in between.
 type Status struct {
 	Resource zone.Resource
 	Source   string // the feed's, see Feed.Source
@@ -253,6 +263,12 @@ type Status struct {
 	// does if LastErrorTime is after LastContact.
 	LastError     error
 	LastErrorTime time.Time
+
+	// Relist is why the last watch could not go on where it was, and the resource
+	// was listed anew: the API server remembers so much and no more. That is
+	// routine and no failure. Nil if it never happened.
+	Relist     error
+	RelistTime time.Time
 }
 
 // Status returns a Status for each resource that the source follows.
@@ -260,7 +276,7 @@ func (f *Feed) Status() []Status {
 	var all []Status
 	for i := range f.src.stores {
 		if st := f.src.stores[i].Load(); st != nil {
-			status := st.status()
+			status := st.status(time.Now())
 			status.Source = f.src.name
 			all = append(all, status)
 		}
@@ -298,7 +314,7 @@ func (f *Feed) blocked(rs []zone.Resource) string {
 		if st == nil {
 			continue
 		}
-		switch s := st.status(); {
+		switch s := st.status(time.Now()); {
 		case s.Synced:
 		case s.LastError != nil:
 			why = append(why, fmt.Sprintf("%s not synced: %v", r, s.LastError))

@@ -148,6 +148,48 @@ func TestReleaseOfAResource(t *testing.T) {
 	})
 }
 
+// A resource that is wanted again before its reflector has ended stays in the index:
+// who finds it synced does not see it go.
+func TestFollowedAgainAtOnce(t *testing.T) {
+	bothWays(t, func(t *testing.T, api *apiServer) {
+		api.set(pod("web-0", "10.1.0.1"))
+		c := bounded(api.config(), bounds{answer: short})
+		stays := acquireSynced(t, c)
+		c.Pods = true
+		acquire := func() *Feed {
+			f, err := Acquire(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(f.Release)
+			return f
+		}
+		// While the writer is busy the reflector waits with its list.
+		begun, end := make(chan struct{}), make(chan struct{})
+		stays.src.writer.Enqueue(func(*zone.Batch) { close(begun); <-end }, nil)
+		<-begun
+		first := acquire()
+		eventually(t, "its list", func() bool { return !statusOf(t, first, zone.Pods).LastContact.IsZero() })
+		api.fail(mute, "list pods", "watchlist pods", "watch pods")
+		sources.Lock()
+		ended := stays.src.following[zone.Pods].ended
+		sources.Unlock()
+		first.Release()
+		again := acquire()
+		close(end)
+		<-ended
+		if ix := stays.Index(); !ix.Synced(zone.Pods) || ix.Objects(zone.Pods) != 1 {
+			t.Errorf("%d pods, synced: %v", ix.Objects(zone.Pods), ix.Synced(zone.Pods))
+		}
+		api.fail(inOrder, "list pods", "watchlist pods", "watch pods")
+		if err := again.WaitSynced(t.Context()); err != nil {
+			t.Error(err)
+		}
+		again.Release()
+		eventually(t, "gone", func() bool { return !stays.Index().Synced(zone.Pods) })
+	})
+}
+
 // ServiceImports are custom resources: in JSON, and perhaps not there.
 func TestFollowImports(t *testing.T) {
 	for _, watchList := range []bool{true, false} {

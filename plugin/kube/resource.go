@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -104,10 +103,11 @@ type reflection struct {
 
 	version atomic.Int32 // the client in use
 
-	answered  time.Time     // when the last watch was
-	delay     time.Duration // before it
-	noInitial atomic.Bool   // WatchLists do not end here
-	silent    atomic.Bool   // the last watch was, and there was no event since
+	answered time.Time             // when the last watch was
+	delay    time.Duration         // before it
+	listed   atomic.Bool           // the API server began to send all objects, in this attempt
+	stall    atomic.Pointer[stall] // of the last WatchList; nil: it ended
+	silent   atomic.Bool           // the last watch was, and there was no event since
 }
 
 func (f *reflection) request(options metav1.ListOptions) *rest.Request {
@@ -155,6 +155,7 @@ func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runt
 		return nil, err
 	}
 	defer body.Close()
+	f.listed.Store(true)
 	f.store.contact()
 	in := newBoundedReader(body, f.bounds.initial, cancel)
 	defer in.silent.Stop()
@@ -172,8 +173,8 @@ func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runt
 func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	options.Watch = true
 	initial := options.SendInitialEvents != nil
-	if initial && f.noInitial.Load() {
-		return nil, errors.New("WatchLists do not end here")
+	if initial && f.stalled() {
+		return nil, errors.New("the last WatchList did not end")
 	}
 	if !f.pace(ctx) {
 		return nil, ctx.Err()
@@ -186,6 +187,9 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 	})
 	if err == nil {
 		f.answered = time.Now()
+		if initial {
+			f.listed.Store(true)
+		}
 		if !f.silent.Load() {
 			f.store.contact()
 		}
@@ -200,7 +204,7 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 	// reflector lists then, and only that may fail.
 	refused := apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 	if ctx.Err() == nil && !(refused && initial) {
-		f.store.fail(err)
+		f.store.ended(err)
 	}
 	return nil, err
 }
@@ -232,38 +236,6 @@ type noAnswer struct{}
 func (noAnswer) Error() string { return "connection closed before there was an answer" }
 func (noAnswer) Unwrap() error { return syscall.ECONNREFUSED }
 
-// delays are between attempts. They double from first on and are drawn from
-// [delay, 2×delay). Zeros stand for the defaults.
-//
-// A cluster's DNS serves what it last knew while the API server is away, and
-// what it last knew gets worse by the second, so it should be back within 2 s
-// of the API server: attempts that find nobody, or someone who is just
-// starting, stop doubling at away. That is no burden: the replicas of a
-// cluster DNS are few, a refused connection costs next to nothing, and
-// client-go obeys Retry-After besides. The reflector's own limit of 30 s, which
-// means up to 60 s without changes, is for answers that will not change until
-// somebody does something (a missing permission or resource), and for
-// connections that break right after a costly list.
-type delays struct {
-	first, away time.Duration
-	// unauthorized is where doubling stops after 401: tokens are replaced
-	// without anybody's doing.
-	unauthorized time.Duration
-	refused      time.Duration // and after other answers
-	// good is how long an attempt lasts that was in order: doubling starts over.
-	good time.Duration
-}
-
-func (d delays) orDefault() delays {
-	return delays{
-		first:        cmp.Or(d.first, 250*time.Millisecond),
-		away:         cmp.Or(d.away, time.Second),
-		unauthorized: cmp.Or(d.unauthorized, 5*time.Second),
-		refused:      cmp.Or(d.refused, 30*time.Second),
-		good:         cmp.Or(d.good, 10*time.Second),
-	}
-}
-
 // run follows the resource until ctx is done.
 func (f *reflection) run(ctx context.Context) {
 	var silent klog.Logger // logging is up to the owner of the feed
@@ -275,45 +247,26 @@ func (f *reflection) run(ctx context.Context) {
 		&cache.ListWatch{ListWithContextFunc: f.list, WatchFuncWithContext: f.watch},
 		f.new(), f.store,
 		cache.ReflectorOptions{Name: "clusterdns", TypeDescription: f.id.String(), Logger: &silent, Backoff: &retry})
-	delay := f.delays.first
+	backoff := backoff{delays: f.delays}
 	for {
-		start := time.Now()
 		f.version.Store(0)
+		f.listed.Store(false)
+		f.store.replacedAt.Store(0)
 		err := r.ListAndWatchWithContext(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			f.store.fail(err)
+		a := attempt{err: err, listed: f.listed.Load()}
+		if at := f.store.replacedAt.Load(); at != 0 {
+			a.followed = time.Duration(moment() - at)
 		}
-		if time.Since(start) >= f.delays.good {
-			delay = f.delays.first
+		if err != nil && !(isExpired(err) && a.followed > 0) {
+			f.store.fail(err)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait.Jitter(delay, 1)):
+		case <-time.After(wait.Jitter(backoff.after(a), 1)):
 		}
-		delay = min(2*delay, f.delays.limit(err))
 	}
-}
-
-// limit returns where doubling stops after an attempt that ended with err, nil
-// being a watch that ended.
-func (d delays) limit(err error) time.Duration {
-	var answer apierrors.APIStatus
-	switch {
-	case apierrors.IsUnauthorized(err):
-		return d.unauthorized
-	case err == nil || errors.As(err, &answer) && !starting(err):
-		return d.refused
-	}
-	return d.away
-}
-
-// starting reports whether err is what an API server says that is not up yet,
-// or too busy.
-func starting(err error) bool {
-	return apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) ||
-		apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
 }

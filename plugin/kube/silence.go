@@ -58,8 +58,8 @@ func (b bounds) orDefault() bounds {
 //  2. A watch that falls silent later ends as if the API server had ended it,
 //     and the reflector goes on where it was. If there was no event at all, it
 //     ends with an Error, and the reflector lists anew.
-//  3. Errors are noted as the feed's failure, the API server's included: the
-//     reflector says nothing of them. After silence, that the API server
+//  3. Errors are noted as the feed's failure, the API server's included, unless
+//     they are routine: the reflector says nothing of them. After silence, that the API server
 //     answers with another watch does not count as a sign of life.
 type stream struct {
 	f       *reflection
@@ -110,10 +110,11 @@ func (w *stream) run() {
 		w.f.silent.Store(false)
 		switch e.Type {
 		case watch.Error:
-			w.f.store.fail(apierrors.FromObject(e.Object))
+			w.f.store.ended(apierrors.FromObject(e.Object))
 		case watch.Bookmark:
 			if o, ok := e.Object.(metav1.Object); ok && o.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
 				w.initial, limit = false, w.f.bounds.events
+				w.f.stall.Store(nil)
 			}
 		}
 		later = later || e.Type != watch.Added
@@ -158,7 +159,7 @@ func (w *stream) end(err error, limit time.Duration, quiet bool) {
 	cause := context.Cause(w.ctx)
 	switch {
 	case cause == errSilent && w.initial:
-		w.f.noInitial.Store(true)
+		w.f.stalls()
 		err = fmt.Errorf("the initial events of a watch did not end, waited for %v", limit)
 	case cause == errSilent:
 		w.f.silent.Store(true)

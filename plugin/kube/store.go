@@ -24,11 +24,12 @@ type store struct {
 	latency *atomic.Pointer[LatencyFunc]
 
 	added, modified, deleted, lists atomic.Uint64
-	lastEvent, lastContact          atomic.Int64 // Unix time in ns; 0: none yet
+	lastEvent, lastContact          atomic.Int64 // moments; 0: none yet
+	replacedAt                      atomic.Int64 // moment, in the reflector's attempt; 0: not in this one
 	ignored                         atomic.Int64 // of the last load of manifests
 	ignoredKinds                    atomic.Pointer[[]string]
 	resourceVersion                 atomic.Pointer[string]
-	failure                         atomic.Pointer[failure]
+	failure, relist                 atomic.Pointer[failure]
 	syncOnce                        sync.Once
 	synced                          chan struct{} // closed once replaced whole
 }
@@ -41,7 +42,23 @@ var (
 
 type failure struct {
 	err error
-	at  time.Time
+	at  int64 // moment
+}
+
+// Moments are nanoseconds on the clock that nobody sets, from 1 on. What happened
+// before what, and how long ago, is told by them; times of day that are derived
+// from them are those that the clock on the wall shows now.
+var began = time.Now()
+
+func moment() int64 { return int64(time.Since(began)) + 1 }
+
+// timeOf returns when m was, zero for 0. Like now it has a monotonic reading,
+// by which such times compare.
+func timeOf(m int64, now time.Time) time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(m-1) - now.Sub(began))
 }
 
 func newStore(id zone.Resource, w *zone.Writer, conv *converter, latency *atomic.Pointer[LatencyFunc]) *store {
@@ -127,6 +144,7 @@ func (s *store) Replace(list []any, resourceVersion string) error {
 // replaced notes that the Writer has the whole of the resource.
 func (s *store) replaced(resourceVersion string) {
 	s.lists.Add(1)
+	s.replacedAt.Store(moment())
 	s.UpdateResourceVersion(resourceVersion)
 	s.contact()
 	s.syncOnce.Do(func() { close(s.synced) })
@@ -157,17 +175,26 @@ func (s *store) UpdateResourceVersion(v string) { s.resourceVersion.Store(&v) }
 func (s *store) Resync() error { return nil }
 
 func (s *store) event() {
-	now := time.Now().UnixNano()
+	now := moment()
 	s.lastEvent.Store(now)
 	s.lastContact.Store(now)
 }
 
-func (s *store) contact() { s.lastContact.Store(time.Now().UnixNano()) }
+func (s *store) contact() { s.lastContact.Store(moment()) }
 
-func (s *store) fail(err error) { s.failure.Store(&failure{err, time.Now()}) }
+func (s *store) fail(err error) { s.failure.Store(&failure{err, moment()}) }
 
-// status fills in what the store knows.
-func (s *store) status() Status {
+// ended notes why a watch did.
+func (s *store) ended(err error) {
+	if isExpired(err) {
+		s.relist.Store(&failure{err, moment()})
+		return
+	}
+	s.fail(err)
+}
+
+// status fills in what the store knows, at the time now.
+func (s *store) status(now time.Time) Status {
 	st := Status{
 		Resource:    s.id,
 		Synced:      s.writer.Index().Synced(s.id),
@@ -177,8 +204,8 @@ func (s *store) status() Status {
 		Deleted:     s.deleted.Load(),
 		Lists:       s.lists.Load(),
 		Ignored:     int(s.ignored.Load()),
-		LastEvent:   unixNano(s.lastEvent.Load()),
-		LastContact: unixNano(s.lastContact.Load()),
+		LastEvent:   timeOf(s.lastEvent.Load(), now),
+		LastContact: timeOf(s.lastContact.Load(), now),
 	}
 	if kinds := s.ignoredKinds.Load(); kinds != nil {
 		st.IgnoredKinds = *kinds
@@ -187,14 +214,10 @@ func (s *store) status() Status {
 		st.ResourceVersion = *v
 	}
 	if f := s.failure.Load(); f != nil {
-		st.LastError, st.LastErrorTime = f.err, f.at
+		st.LastError, st.LastErrorTime = f.err, timeOf(f.at, now)
+	}
+	if f := s.relist.Load(); f != nil {
+		st.Relist, st.RelistTime = f.err, timeOf(f.at, now)
 	}
 	return st
-}
-
-func unixNano(ns int64) time.Time {
-	if ns == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, ns)
 }

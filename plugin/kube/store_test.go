@@ -3,12 +3,14 @@ package kube
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 	"weak"
 
 	corev1 "k8s.io/api/core/v1"
@@ -328,4 +330,38 @@ func TestRawObjectsAreNotRetained(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(stores)
+}
+
+// stepped is what the clock says at t after somebody set it forward: the
+// monotonic reading is the same.
+func stepped(t time.Time, by time.Duration) time.Time {
+	const nanoseconds = 30 // bits of them, below the seconds
+	*(*int64)(unsafe.Pointer(&t)) += int64(by/time.Second) << nanoseconds
+	return t
+}
+
+// What happened first, and how long ago, has nothing to do with who set the clock.
+func TestSteppedClock(t *testing.T) {
+	now := time.Now()
+	if d := stepped(now, time.Hour); d.Sub(now) != 0 || d.Round(0).Sub(now.Round(0)) != time.Hour {
+		t.Fatalf("a clock that was set is %v", d)
+	}
+	for _, by := range []time.Duration{0, time.Hour, -time.Hour} {
+		s := newStore(zone.Services, zone.NewWriter(), new(converter), new(atomic.Pointer[LatencyFunc]))
+		s.contact()
+		before := s.status(time.Now())
+		s.fail(io.EOF)
+		now := stepped(time.Now(), by)
+		st := s.status(now)
+		if !st.LastErrorTime.After(st.LastContact) {
+			t.Errorf("clock set by %v: no failure", by)
+		}
+		if age := now.Round(0).Sub(st.LastContact.Round(0)); age < 0 || age > time.Minute {
+			t.Errorf("clock set by %v: contact %v ago", by, age)
+		}
+		s.contact()
+		if st := s.status(stepped(time.Now(), by)); st.LastErrorTime.After(st.LastContact) || !st.LastContact.After(before.LastContact) {
+			t.Errorf("clock set by %v: failure after contact", by)
+		}
+	}
 }
