@@ -90,9 +90,10 @@ func giveUp(over func(*Handler) bool) {
 	})
 }
 
-// isOver reports whether h's instance is no more. It is called from where
+// isOver reports whether the instance of h, a Handler or consoleHandler, is no
+// more. It is called from where
 // instances come and go: caddy.Instances takes no lock.
-func isOver(h *Handler) bool {
+func isOver[H comparable](h H) bool {
 	return !slices.ContainsFunc(caddy.Instances(), func(i *caddy.Instance) bool {
 		i.StorageMu.RLock()
 		defer i.StorageMu.RUnlock()
@@ -112,6 +113,7 @@ func hookStartup() {
 				lanes.Settle(i)
 			}
 			giveUp(isOver)
+			consoles.release(isOver)
 		}
 		return nil
 	})
@@ -184,7 +186,7 @@ func reportRefused(source string, ix *zone.Index, before map[string]uint64) {
 // says what is answered for what was never there.
 func reportStatus(s kube.Status, failing map[string]bool, instead string) {
 	name := s.Resource.String() + " of " + s.Source
-	fails := s.LastError != nil && s.LastErrorTime.After(s.LastContact)
+	fails := s.Fails()
 	switch {
 	case fails && !failing[name] && s.Synced:
 		log.Errorf("Lost %s, answering from what was known at %s: %v", name, s.LastContact.Format(time.RFC3339), s.LastError)

@@ -29,8 +29,9 @@ import (
 const early = "geoip"
 
 func init() {
-	at := slices.Index(dnsserver.Directives, "kubernetes")
-	order := slices.Insert(slices.Clone(dnsserver.Directives), at, directive)
+	order := slices.Clone(dnsserver.Directives)
+	order = slices.Insert(order, slices.Index(order, "kubernetes"), directive)
+	order = slices.Insert(order, slices.Index(order, "prometheus"), consoleDirective)
 	if err := dnsserver.SetDirectives(append(order, "faulty")); err != nil {
 		panic(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
+	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/responder"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 	"github.com/clusterdns/clusterdns/test/dnstext"
@@ -288,14 +290,15 @@ func TestLaneAllocations(t *testing.T) {
 	}
 	h := benchHandler(t, town(t, 100), 0)
 	counted := responder.Route{Zone: ".", Rotate: true, Metrics: countedBy(h)}
-	silenced, beside := counted, counted
+	silenced, beside, shown := counted, counted, counted
+	shown.Hitters = hitters.New()
 	silenced.Templates = []responder.Template{{Type: dns.TypeAAAA, Zones: []string{"."}, Empty: true}}
 	beside.Hosts = hostsOf(t, "hosts /dev/null . {\n192.0.2.1 node-1\nfallthrough\n}")
 	for _, variant := range []struct {
 		name  string
 		route responder.Route
 		most  float64 // for a query
-	}{{"alone", counted, 0}, {"template", silenced, 0}, {"hosts", beside, 6}} {
+	}{{"alone", counted, 0}, {"template", silenced, 0}, {"hosts", beside, 6}, {"console", shown, 0}} {
 		r := planOf(t, variant.route, h).NewResponder()
 		dst := make([]byte, 0, 64<<10)
 		for _, row := range kinds {
@@ -441,12 +444,16 @@ func TestLaneRotates(t *testing.T) {
 
 func BenchmarkLane(b *testing.B) {
 	h := benchHandler(b, town(b, 10000), 0)
+	engine, stop := hitters.New(), make(chan struct{})
+	defer close(stop)
+	go engine.Run(stop)
 	for _, with := range []struct {
 		name  string
 		route responder.Route
 	}{
 		{"alone", responder.Route{Zone: ".", Rotate: true}},
 		{"metrics", responder.Route{Zone: ".", Rotate: true, Metrics: countedBy(h)}},
+		{"console", responder.Route{Zone: ".", Rotate: true, Hitters: engine}},
 		{"hosts", responder.Route{Zone: ".", Rotate: true, Hosts: hostsOf(b, "hosts /dev/null . {\n192.0.2.1 node-1\nfallthrough\n}")}},
 	} {
 		plan := planOf(b, with.route, h)
@@ -458,10 +465,11 @@ func BenchmarkLane(b *testing.B) {
 				}
 				r := plan.NewResponder()
 				dst := make([]byte, 0, 64<<10)
+				client := netip.MustParseAddr("10.244.1.5")
 				b.ReportAllocs()
 				i := 0
 				for b.Loop() {
-					if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true}); !ok {
+					if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true, Addr: client}); !ok {
 						b.Fatal("declined")
 					}
 					if i++; i%16 == 0 {

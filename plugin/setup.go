@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/lanes"
 	"github.com/clusterdns/clusterdns/plugin/zone"
@@ -29,6 +30,7 @@ var log = clog.NewWithPlugin(directive)
 
 func init() {
 	plugin.Register(directive, Setup)
+	plugin.Register(consoleDirective, SetupConsole)
 	// Here and not in Setup, because a reload must not race with client-go's
 	// goroutines for it.
 	klog.SetLogger(logr.New(clientLog{}))
@@ -61,6 +63,7 @@ func Setup(c *caddy.Controller) error {
 		Stanza:  cfg.judged(),
 		Workers: cfg.fastlane.workers, Fallthrough: cfg.fall.Zones,
 		View: func() *zone.View { return h.view }, TruncatedTCP: truncatedTCP,
+		Hitters: func() *hitters.Engine { return hittersOf(server) },
 	})
 	registerLifecycle(c, h)
 	server.AddPlugin(func(next plugin.Handler) plugin.Handler {

@@ -260,7 +260,7 @@ func mounted(t *testing.T, dir, corefile string) string {
 var (
 	zoneLine   = regexp.MustCompile(`(?m)^([^\s#{][^#{\n]*)\{\s*$`)
 	zonePort   = regexp.MustCompile(`:\d+$`)
-	httpPlugin = regexp.MustCompile(`(?m)^(\s+(?:prometheus|health|ready|pprof)\b)[^\n{]*`)
+	httpPlugin = regexp.MustCompile(`(?m)^(\s+(?:prometheus|health|ready|pprof|console)\b)[^\n{]*`)
 	bindLine   = regexp.MustCompile(`(?m)^(\s+bind )[^\n]*`)
 	lameduck   = regexp.MustCompile(`(lameduck\s+)\S+`)
 	stanza     = regexp.MustCompile(`(?m)^(\s+(?:clusterdns|kubernetes)\b[^\n{]*)(\{[^}]*\})?`)

@@ -72,6 +72,7 @@ type Route struct {
 // Duties are what the lane has to do in the place of the plugins that it skips.
 type Duties struct {
 	Prometheus bool   // count queries as the plugin prometheus does
+	Console    bool   // count who asks what, as the plugin console does
 	Rotate     bool   // answer addresses in another order each time
 	Bufsize    uint16 // take a larger EDNS size in a query for this one; 0 is none
 	// Hosts: what the running plugin hosts has, or does not let through, is the

@@ -26,8 +26,9 @@ func judged(t testing.TB, corefile, port string) Verdict {
 
 // As cmd/clusterdns has it.
 func init() {
-	at := slices.Index(dnsserver.Directives, "kubernetes")
-	dnsserver.Directives = slices.Insert(slices.Clone(dnsserver.Directives), at, "clusterdns")
+	order := slices.Clone(dnsserver.Directives)
+	order = slices.Insert(order, slices.Index(order, "kubernetes"), "clusterdns")
+	dnsserver.Directives = slices.Insert(order, slices.Index(order, "prometheus"), "console")
 }
 
 func judgedBlocks(blocks []caddyfile.ServerBlock, port string) Verdict {

@@ -88,6 +88,9 @@ func init() { // judge functions refer to the table
 		"prometheus": {verdict: "open, and the lane counts too", why: "counts queries", judge: func(j *judge) {
 			j.duties.Prometheus = true
 		}},
+		"console": {verdict: "open, and the lane counts too", why: "counts who asks what", judge: func(j *judge) {
+			j.duties.Console = true
+		}},
 		"bufsize": {verdict: "open, and the lane has the same limit", why: "limits the EDNS size of queries", judge: judgeBufsize},
 		"loadbalance": {
 			verdict: "`round_robin`: open, and the lane rotates too; otherwise closed",

@@ -135,6 +135,7 @@ func TestDuties(t *testing.T) {
 	}{
 		{"", Duties{}},
 		{"prometheus :9153", Duties{Prometheus: true}},
+		{"console 127.0.0.1:8053", Duties{Console: true}},
 		{"loadbalance", Duties{Rotate: true}},
 		{"loadbalance round_robin", Duties{Rotate: true}},
 		{"bufsize", Duties{Bufsize: 1232}},

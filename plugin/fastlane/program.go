@@ -2,6 +2,7 @@ package fastlane
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type Client struct {
 	TCP  bool
 	IPv6 bool
+	Addr netip.Addr
 }
 
 // Responder answers messages. It is used by one goroutine at a time.

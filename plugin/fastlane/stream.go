@@ -81,11 +81,10 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	remote, _ := c.RemoteAddr().(*net.TCPAddr)
-	s := &stream{
-		Conn: c, lane: l.lane,
-		from: Client{TCP: true, IPv6: remote != nil && remote.IP.To4() == nil},
-		buf:  make([]byte, streamIn),
+	s := &stream{Conn: c, lane: l.lane, from: Client{TCP: true}, buf: make([]byte, streamIn)}
+	if remote, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		s.from.Addr = remote.AddrPort().Addr().Unmap()
+		s.from.IPv6 = s.from.Addr.Is6()
 	}
 	l.lane.streams.add(s)
 	return s, nil

@@ -210,7 +210,8 @@ func (w *worker) answerFrom(i, n int) (next int) {
 		at := len(w.replies)
 		ok := false
 		if !w.batch.Truncated(i) {
-			from := Client{IPv6: w.batch.Peer(i).Addr().Is6()}
+			addr := w.batch.Peer(i).Addr()
+			from := Client{IPv6: addr.Is6(), Addr: addr}
 			w.replies, ok = w.responder.Append(w.replies, w.batch.Payload(i), from)
 		}
 		if ok {

@@ -259,8 +259,7 @@ type Status struct {
 	// server spells it; of manifests, the version of their last load.
 	ResourceVersion string
 
-	// LastError is what last went wrong, nil if nothing ever did. It still
-	// does if LastErrorTime is after LastContact.
+	// LastError is what last went wrong, nil if nothing ever did. See Fails.
 	LastError     error
 	LastErrorTime time.Time
 
@@ -270,6 +269,9 @@ type Status struct {
 	Relist     error
 	RelistTime time.Time
 }
+
+// Fails reports whether LastError is of now: nothing was heard since.
+func (s *Status) Fails() bool { return s.LastError != nil && s.LastErrorTime.After(s.LastContact) }
 
 // Status returns a Status for each resource that the source follows.
 func (f *Feed) Status() []Status {

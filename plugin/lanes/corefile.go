@@ -242,6 +242,9 @@ func (s *stanza) route(r eligible.Route) (responder.Route, error) {
 	if r.Prometheus {
 		route.Metrics, _ = s.server.Handler("prometheus").(*metrics.Metrics)
 	}
+	if r.Console {
+		route.Hitters = s.Hitters()
+	}
 	if r.Hosts {
 		h, ok := s.server.Handler("hosts").(hosts.Hosts)
 		if !ok {

@@ -40,6 +40,7 @@ import (
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
+	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/caddy"
@@ -60,6 +61,9 @@ type Stanza struct {
 	Fallthrough []string // zones in which names that do not exist are the next plugin's
 	// View returns what answers. It is called when the stanza has started.
 	View func() *zone.View
+	// Hitters returns what counts who asks what, nil if nothing does. It is called
+	// when the server block's plugins have started.
+	Hitters func() *hitters.Engine
 	// TruncatedTCP counts replies of which TCP could not carry all.
 	TruncatedTCP prometheus.Counter
 }

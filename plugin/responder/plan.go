@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
+	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/coredns/plugin/hosts"
@@ -28,8 +29,9 @@ type Plan struct {
 	// TruncatedTCP counts replies of which TCP could not carry all.
 	TruncatedTCP prometheus.Counter
 
-	routes []*route          // longest zone first
-	byZone map[string]*route // the same, if they are many
+	routes  []*route          // longest zone first
+	hitters *hitters.Engine   // of routes that have them
+	byZone  map[string]*route // the same, if they are many
 }
 
 // Route says who answers the names at and below a zone.
@@ -49,6 +51,8 @@ type Route struct {
 	Hosts     *hosts.Hosts
 	Metrics   *metrics.Metrics
 	Templates []Template
+	// Hitters count who asks what, as the plugin console does; nil: nobody does.
+	Hitters *hitters.Engine
 }
 
 // route is a Route, ready for use.
@@ -60,6 +64,7 @@ type route struct {
 	types     [256]bool // those that the lane answers for
 	through   [][]byte  // zones, like wire, in which names that do not exist are the next plugin's
 	meters    []meter   // longest zone first; nil: not counted
+	hitters   bool      // count in the Plan's
 	hosts     *hostsFile
 	templates []template
 }
@@ -96,6 +101,9 @@ func (p *Plan) Add(r Route, server string) error {
 	}
 	if added.templates, err = newTemplates(r.Templates, server); err != nil {
 		return err
+	}
+	if r.Hitters != nil {
+		p.hitters, added.hitters = r.Hitters, true
 	}
 	p.routes = append(p.routes, added)
 	if len(p.routes) == fewRoutes {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
+	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/coredns/plugin/pkg/edns"
@@ -21,7 +22,8 @@ type responder struct {
 	answer  zone.Answer
 	render  zone.Renderer
 	tally   tally
-	waiting int // answers that Sent has not been called for
+	hits    *hitters.Recorder // nil: nobody counts
+	waiting int               // answers that Sent has not been called for
 
 	empty       dnswire.Builder // of replies without records
 	lower, text []byte          // a question's name in lower case, on the wire and as text
@@ -31,6 +33,9 @@ type responder struct {
 func (p *Plan) NewResponder() fastlane.Responder {
 	r := &responder{plan: p}
 	r.render.Rotate = rand.Uint32()
+	if p.hitters != nil {
+		r.hits = p.hitters.Recorder()
+	}
 	return r
 }
 
@@ -112,10 +117,19 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 			r.plan.TruncatedTCP.Inc()
 		}
 	}
-	if route.meters != nil {
-		r.tally.add(route, q, a.Outcome.Rcode(), from, len(msg), len(reply)-len(dst))
-	}
+	r.count(route, a.Outcome.Rcode(), from, len(msg), len(reply)-len(dst))
 	return reply, 0
+}
+
+// count counts the answer to r.q for those of the plugins that the lane skips
+// which count.
+func (r *responder) count(route *route, rcode uint8, from fastlane.Client, query, reply int) {
+	if route.meters != nil {
+		r.tally.add(route, &r.q, rcode, from, query, reply)
+	}
+	if route.hitters {
+		r.hits.Add(r.q.Name, from.Addr, int(rcode))
+	}
 }
 
 // Sent implements fastlane.Responder.
@@ -123,6 +137,9 @@ func (r *responder) Sent(elapsed time.Duration, lost int) {
 	r.plan.Counts.answered.Add(uint64(max(0, r.waiting-lost))) // less than 0 after a panic, when another Responder waits
 	r.waiting = 0
 	r.tally.report(elapsed)
+	if r.hits != nil {
+		r.hits.Sent(hitters.Lane, elapsed)
+	}
 }
 
 // sizeOPT returns the length of the OPT record in the reply to q.

@@ -96,8 +96,6 @@ func (r *responder) appendEmpty(dst []byte, q *dnswire.Query, route *route, t *t
 		return nil, declineRoom
 	}
 	t.matches.Inc()
-	if route.meters != nil {
-		r.tally.add(route, q, t.rcode, from, received, len(reply)-len(dst))
-	}
+	r.count(route, t.rcode, from, received, len(reply)-len(dst))
 	return reply, 0
 }

@@ -67,11 +67,13 @@ import (
 	_ "github.com/coredns/coredns/plugin/whoami"
 )
 
-// Ours stands in front of CoreDNS's kubernetes, whose word it takes over.
+// Ours stands in front of CoreDNS's kubernetes, whose word it takes over, and
+// console in front of all that answers or counts.
 func init() {
-	order := dnsserver.Directives
-	at := slices.Index(order, "kubernetes")
-	if err := dnsserver.SetDirectives(slices.Insert(slices.Clone(order), at, "clusterdns")); err != nil {
+	order := slices.Clone(dnsserver.Directives)
+	order = slices.Insert(order, slices.Index(order, "kubernetes"), "clusterdns")
+	order = slices.Insert(order, slices.Index(order, "prometheus"), "console")
+	if err := dnsserver.SetDirectives(order); err != nil {
 		panic(err)
 	}
 	plugin.Register("kubernetes", clusterdns.Setup)
