@@ -23,6 +23,9 @@ func (h *Handler) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, n
 		return nil
 	}
 	m := message(r, name, a)
+	if a.Stale() {
+		addExtendedError(r, m, dns.ExtendedErrorCodeStaleAnswer, "")
+	}
 	m.Truncated = reply.Truncated
 	m.Answer = append(m.Answer, reply.Answer...)
 	return m

@@ -105,6 +105,9 @@ func (h *Handler) follow(cluster *Handler, local []netip.Addr) (err error) {
 // remains then it is a server failure, and chaseHosts returns nil.
 func (h *Handler) chaseHosts(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
 	m := message(r, name, a)
+	if a.Stale() {
+		defer addExtendedError(r, m, dns.ExtendedErrorCodeStaleAnswer, "")
+	}
 	qtype := r.Question[0].Qtype
 	for _, host := range a.Hosts() {
 		if qtype == dns.TypeSRV {

@@ -39,9 +39,11 @@ type Handler struct {
 // that what refers to the plugin by name keeps working under the alias.
 func (h *Handler) Name() string { return h.cfg.word }
 
-// Ready implements CoreDNS's ready.Readiness: every feed has synced.
+// Ready implements CoreDNS's ready.Readiness: every feed has synced, be it from a
+// snapshot. That an API server is away later does not change it: it is away for all
+// replicas, and stale answers are better than none.
 func (h *Handler) Ready() bool {
-	return !h.starting.Load() && h.view.Index().Synced(h.view.Needs()...)
+	return !h.starting.Load() && h.view.Index().Synced(h.needs()...)
 }
 
 var answers = sync.Pool{New: func() any { return new(zone.Answer) }}
@@ -62,6 +64,8 @@ func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 		if m, rcode, err = h.answer(ctx, w, r); m == nil {
 			return rcode, err
 		}
+	} else if h.view.Stale() {
+		addExtendedError(r, m, dns.ExtendedErrorCodeStaleAnswer, "")
 	}
 	return send(w, r, m), nil
 }
@@ -123,6 +127,12 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 		truncatedTCP.Inc()
 	}
 	h.negatives.addReply(r, m, a)
+	switch {
+	case a.Outcome == zone.Unready:
+		addExtendedError(r, m, dns.ExtendedErrorCodeNotReady, "")
+	case a.Stale():
+		addExtendedError(r, m, dns.ExtendedErrorCodeStaleAnswer, "")
+	}
 	return m, 0, nil
 }
 

@@ -76,6 +76,12 @@ func claim(h *Handler) (*claimed, error) {
 
 // giveUp releases the feeds of the claims for which over holds.
 func giveUp(over func(*Handler) bool) {
+	var feeds []*kube.Feed
+	defer func() {
+		for _, feed := range feeds {
+			feed.Release() // not with claims locked: it may wait for a disk
+		}
+	}()
 	claims.Lock()
 	defer claims.Unlock()
 	claims.list = slices.DeleteFunc(claims.list, func(c *claimed) bool {
@@ -83,9 +89,7 @@ func giveUp(over func(*Handler) bool) {
 			return false
 		}
 		c.stop()
-		for _, feed := range c.feeds() {
-			feed.Release()
-		}
+		feeds = append(feeds, c.feeds()...)
 		return true
 	})
 }
@@ -147,6 +151,8 @@ func (c *claimed) report() {
 	ignored := map[string]bool{}
 	refused := map[string]uint64{}
 	relists := map[string]time.Time{}
+	stale := map[string]bool{}
+	snapshots := map[string]snapshotReport{}
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -163,9 +169,11 @@ func (c *claimed) report() {
 			}
 			for _, s := range feed.Status() {
 				reportStatus(s, failing, instead)
+				reportStale(s, stale)
 				reportIgnored(s, ignored)
 				reportRelist(s, relists)
 			}
+			reportSnapshot(feed, snapshots)
 			reportRefused(feed.Source(), feed.Index(), refused)
 		}
 	}

@@ -161,6 +161,8 @@ var feedMetrics = []feedMetric{
 		func(s kube.Status) float64 { return unixSeconds(s.LastEvent) }, ""},
 	{desc("last_contact_timestamp_seconds", "When the feed last heard of its source, bookmarks included, in Unix time; 0 for never.", feedLabels...), prometheus.GaugeValue,
 		func(s kube.Status) float64 { return unixSeconds(s.LastContact) }, ""},
+	{desc("stale_since_timestamp_seconds", "When stale answers were last known to be right, in Unix time; 0 if they are not stale.", feedLabels...), prometheus.GaugeValue,
+		func(s kube.Status) float64 { return unixSeconds(s.StaleSince) }, ""},
 	{eventsDesc, prometheus.CounterValue, func(s kube.Status) float64 { return float64(s.Added) }, "added"},
 	{eventsDesc, prometheus.CounterValue, func(s kube.Status) float64 { return float64(s.Modified) }, "modified"},
 	{eventsDesc, prometheus.CounterValue, func(s kube.Status) float64 { return float64(s.Deleted) }, "deleted"},
@@ -191,6 +193,7 @@ func (feedCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{leftOutDesc, refusedDesc, serialDesc, hitsDesc, missesDesc, invalidDesc, entriesDesc} {
 		ch <- d
 	}
+	describeSnapshot(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -232,4 +235,5 @@ func collectFeed(ch chan<- prometheus.Metric, feed *kube.Feed) {
 	ch <- prometheus.MustNewConstMetric(leftOutDesc, prometheus.CounterValue, float64(ix.LeftOut()), feed.Source())
 	refused, _ := ix.RefusedNames()
 	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(refused), feed.Source())
+	collectSnapshot(ch, feed)
 }

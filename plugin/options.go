@@ -2,6 +2,7 @@ package clusterdns
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,6 +177,16 @@ var options = []option{
 		cfg.view.Pods = mode
 		return nil
 	}},
+	{"snapshot", "DIR [MAXAGE]", 1, 2, func(cfg *config, args []string) (err error) {
+		if cfg.feed.Snapshot.Dir, err = filepath.Abs(args[0]); err != nil || len(args) == 1 {
+			return err
+		}
+		cfg.feed.Snapshot.MaxAge, err = time.ParseDuration(args[1])
+		if err != nil || cfg.feed.Snapshot.MaxAge <= 0 {
+			return fmt.Errorf("%q is no duration above 0 such as 12h", args[1])
+		}
+		return nil
+	}},
 	{"startup_timeout", "DURATION", 1, 1, func(cfg *config, args []string) error {
 		d, err := time.ParseDuration(args[0])
 		if err != nil || d < 0 {
@@ -242,6 +253,9 @@ func parse(c *caddy.Controller) (*config, error) {
 	f := &cfg.feed
 	if len(cfg.manifests) > 0 && (f.Endpoint != "" || f.Kubeconfig != "" || f.CertFile != "") {
 		return nil, c.Err("manifests stands in the place of an API server: use it without endpoint, kubeconfig and tls")
+	}
+	if len(cfg.manifests) > 0 && f.Snapshot.Dir != "" {
+		return nil, c.Err("snapshot saves what an API server says: manifests are files already")
 	}
 	if len(cfg.view.Namespaces) > 0 && f.NamespaceLabels != "" {
 		return nil, c.Err("namespaces and namespace_labels both say which namespaces are shown: use one of them")

@@ -101,6 +101,8 @@ func TestParse(t *testing.T) {
 		{inBlock("startup_timeout 0s"), defaults(func(cfg *config) { cfg.startupTimeout = 0 })},
 		{inBlock("upstream"), defaults(func(*config) {})},
 		{inBlock("upstream 10.9.10.8 /etc/resolv.conf"), defaults(func(*config) {})},
+		{inBlock("snapshot /var/lib/x"), defaults(func(cfg *config) { cfg.feed.Snapshot.Dir = "/var/lib/x" })},
+		{inBlock("snapshot /var/lib/x/ 90m"), defaults(func(cfg *config) { cfg.feed.Snapshot = kube.Snapshot{Dir: "/var/lib/x", MaxAge: 90 * time.Minute} })},
 		{inBlock("manifests a.yaml /b"), defaults(func(cfg *config) { cfg.manifests = []string{"a.yaml", "/b"} })},
 		{inBlock("manifests a.yaml\nmanifests /b"), defaults(func(cfg *config) { cfg.manifests = []string{"a.yaml", "/b"} })},
 		{inBlock("negative_cache off"), defaults(func(cfg *config) { cfg.negativeCache = 0 })},
@@ -151,6 +153,10 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("apiserver_max_inflight -1"), `Testfile:2 - Error during parsing: apiserver_max_inflight: "-1" is no whole number from 0`},
 		{inBlock("startup_timeout 5"), `Testfile:2 - Error during parsing: startup_timeout: "5" is no duration such as 5s`},
 		{inBlock("startup_timeout -5s"), `Testfile:2 - Error during parsing: startup_timeout: "-5s" is no duration such as 5s`},
+		{inBlock("snapshot"), `Testfile:2 - Error during parsing: snapshot takes "DIR [MAXAGE]", not ""`},
+		{inBlock("snapshot /var/lib/x 1d"), `Testfile:2 - Error during parsing: snapshot: "1d" is no duration above 0 such as 12h`},
+		{inBlock("snapshot /var/lib/x 0s"), `Testfile:2 - Error during parsing: snapshot: "0s" is no duration above 0 such as 12h`},
+		{inBlock("manifests x\nsnapshot /var/lib/x"), `Testfile:4 - Error during parsing: snapshot saves what an API server says: manifests are files already`},
 		{inBlock("fastlane"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not ""`},
 		{inBlock("fastlane off now please"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not "off now please"`},
 		{inBlock("fastlane on"), `Testfile:2 - Error during parsing: fastlane: "on" is neither off nor workers N`},
@@ -205,7 +211,7 @@ func TestParseBadZones(t *testing.T) {
 // of its own, and upstream.
 func TestOptionNames(t *testing.T) {
 	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names fallthrough fastlane ignore " +
-		"kubeconfig labels manifests multicluster namespace_labels namespaces negative_cache noendpoints pods startup_timeout tls ttl upstream zonal"
+		"kubeconfig labels manifests multicluster namespace_labels namespaces negative_cache noendpoints pods snapshot startup_timeout tls ttl upstream zonal"
 	var got []string
 	for _, o := range options {
 		got = append(got, o.name)

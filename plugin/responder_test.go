@@ -59,6 +59,9 @@ func TestLaneIsTheChain(t *testing.T) {
 		{name: "fallthrough in reverse zones", h: stanza{fallthroughTo: []string{"in-addr.arpa", "ip6.arpa"}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
 		{name: "fallthrough", h: stanza{fallthroughTo: []string{}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
 		{name: "noendpoints, ttl, no pods", h: stanza{noEndpoints: true, ignoreEmpty: true, ttl: 600, negativeCache: 100}.handler(t, varied(t).Writer), origins: []string{"cluster.local."}},
+		{name: "stale", h: staleHandler(t), origins: []string{"cluster.local."}},
+		{name: "stale, hosts and templates", h: staleHandler(t, "cluster.local.", "other.local.", "10.in-addr.arpa."),
+			origins: []string{"cluster.local.", "other.local.", "10.in-addr.arpa."}, route: silent, plugins: inFront},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			both := newBothWays(t, row.h, row.route, row.plugins...)
@@ -102,6 +105,13 @@ func TestLaneIsTheChain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// staleHandler answers stale answers, for cluster.local. if no other zones are given.
+func staleHandler(t testing.TB, zones ...string) *Handler {
+	w := varied(t)
+	setSilent(w.Writer, true)
+	return stanza{zones: zones, ttl: 600, negativeCache: 100}.handler(t, w.Writer)
 }
 
 // FuzzLaneIsTheChain feeds datagrams of any kind.

@@ -90,9 +90,9 @@ func (h *Handler) open(local []netip.Addr) error {
 func (h *Handler) wait(began time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), began.Add(h.cfg.startupTimeout))
 	defer cancel()
-	for h.view.Index() == h.feed.Index() {
+	for h.view.Index() == h.feed.Index() && !h.Ready() {
 		tick, stop := context.WithTimeout(ctx, time.Second)
-		err := h.feed.WaitSynced(tick, h.view.Needs()...)
+		err := h.feed.WaitSynced(tick, h.needs()...)
 		stop()
 		if err == nil {
 			return
@@ -155,10 +155,11 @@ func (c *claimed) succeed() {
 }
 
 // missing returns those of the resources that c's stanza needs that ix has and
-// the index of its own feed has not.
+// the index of its own feed has not, or has out of a snapshot alone.
 func (c *claimed) missing(ix *zone.Index) []zone.Resource {
 	return slices.DeleteFunc(c.h.view.Needs(), func(r zone.Resource) bool {
-		return !ix.Synced(r) || c.h.feed.Index().Synced(r)
+		own := c.h.feed.Index()
+		return !ix.Synced(r) || own.Synced(r) && !own.Restored(r)
 	})
 }
 

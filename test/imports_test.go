@@ -45,6 +45,8 @@ var forbidden = []struct {
 		"imports run one way: the plugin imports kube"},
 	{"plugin/kube", "k8s.io/client-go/kubernetes", nil,
 		"the clientset links every API group there is"},
+	{"plugin/snapshot", "!std", []string{module + "plugin/zone", module + "plugin/dnswire", "golang.org/x/sys/unix", "github.com/hashicorp/golang-lru/v2"},
+		"it writes and reads a file: whose index that is, and when it is saved, is kube's to know"},
 	{"plugin/fastlane", "!std", []string{
 		module + "plugin/fastlane/mmsg", "github.com/miekg/dns",
 		"github.com/coredns/coredns/plugin/pkg/reuseport$", "github.com/coredns/coredns/plugin/pkg/log$", // the former needs the latter
@@ -225,7 +227,7 @@ func TestImportRulesApply(t *testing.T) {
 		{"plugin", "github.com/coredns/"}, {"plugin", "github.com/miekg/dns"}, {"plugin", "github.com/prometheus/"},
 		{"plugin", module + "plugin/kube"}, {"plugin/kube", module + "plugin/zone"}, {"plugin/kube", "k8s.io/"},
 		{"plugin/lanes", module + "plugin/eligible"}, {"plugin/responder", module + "plugin/zone"}, {"plugin", module + "plugin/lanes"},
-		{"plugin/zone", module + "plugin/dnswire"}, {"plugin/zone", "github.com/hashicorp/golang-lru/v2"},
+		{"plugin/kube", module + "plugin/snapshot"}, {"plugin/snapshot", module + "plugin/zone"}, {"plugin/zone", module + "plugin/dnswire"}, {"plugin/zone", "github.com/hashicorp/golang-lru/v2"},
 	} {
 		found := false
 		for _, p := range goList(t, "-deps", "./"+row.pkg) {

@@ -79,6 +79,15 @@ func (b *Builder) Reset(dst []byte, limit int, q *Query) {
 	b.counts[0] = 1
 }
 
+// Reserve sets n octets more aside for the OPT, for its options. It does nothing if
+// the query had none.
+func (b *Builder) Reserve(n int) {
+	if b.reserved > 0 {
+		b.reserved += n
+		b.end -= n
+	}
+}
+
 // Section directs the records that follow to s. Sections are opened in their
 // order, each at will.
 func (b *Builder) Section(s Section) {

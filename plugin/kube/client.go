@@ -23,8 +23,8 @@ import (
 )
 
 // Config says which API server to follow, as whom, and what of it. Configs that
-// differ in nothing but NoEndpoints, Pods, Multicluster, QPS, Burst and
-// MaxInflight share a source; the limits of the one that came last hold for it.
+// differ in nothing but NoEndpoints, Pods, Multicluster, QPS, Burst,
+// MaxInflight and Snapshot share a source; the limits of the one that came last hold for it.
 //
 // Kubeconfig goes before Endpoint. With neither, the process is in a pod and
 // uses the service account mounted there (environment KUBERNETES_SERVICE_HOST
@@ -56,8 +56,13 @@ type Config struct {
 	Pods         bool // follow Pods
 	Multicluster bool // follow ServiceImports
 
+	// Snapshot is where the source is saved. Of several holders that want it, it is
+	// where the last one does.
+	Snapshot Snapshot
+
 	bounds bounds // of the API server's silence
 	delays delays
+	saving saving
 }
 
 // selector returns the label selector for the objects of r.
@@ -122,6 +127,7 @@ func (c Config) key() (sourceKey, error) {
 	k := sourceKey{config: c}
 	k.config.NoEndpoints, k.config.Pods, k.config.Multicluster = false, false, false
 	k.config.QPS, k.config.Burst, k.config.MaxInflight = 0, 0, 0
+	k.config.Snapshot = Snapshot{}
 	if c.Kubeconfig != "" {
 		content, err := os.ReadFile(c.Kubeconfig)
 		if err != nil {

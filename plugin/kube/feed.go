@@ -31,7 +31,8 @@ type source struct {
 	stores  [len(resources)]atomic.Pointer[store] // nil: not followed
 	clients *clients                              // nil: manifests
 	limiter *limiter
-	ctx     context.Context // until the last Release
+	saver   atomic.Pointer[saver] // nil: nobody wants it saved
+	ctx     context.Context       // until the last Release
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
@@ -67,7 +68,9 @@ func Acquire(c Config) (*Feed, error) {
 	}
 	return acquire(key, c, c.resources(), func(s *source) error {
 		s.conv.podNames, s.conv.zones = c.PodNames, c.Zones
-		s.clients, s.name, err = c.clients(s.limiter)
+		if s.clients, s.name, err = c.clients(s.limiter); err == nil {
+			s.running.Go(func() { s.noteSilence(c.bounds.orDefault().events) })
+		}
 		return err
 	})
 }
@@ -114,6 +117,7 @@ func (s *source) hold(c Config, wanted []zone.Resource) *Feed {
 	f := &Feed{src: s, config: c, wanted: wanted}
 	s.holders = append(s.holders, f)
 	s.limiter.set(c) // before anything is asked for
+	s.keep()         // before anything is followed
 	for _, r := range wanted {
 		s.follow(r)
 	}
@@ -186,22 +190,37 @@ func (s *source) drop(r zone.Resource, ended chan struct{}) {
 
 // Release ends the holder's use of the feed. With the last holder that wants it,
 // a resource leaves the index, soon after Release has returned. With the last of
-// all the source stops, and its index is left to the garbage collector. More
-// calls do nothing.
+// all the source stops, and its index is left to the garbage collector; if it has a
+// snapshot, Release returns when that is written. More calls do nothing.
 func (f *Feed) Release() {
 	f.release.Do(func() {
-		sources.Lock()
-		defer sources.Unlock()
-		s := f.src
-		s.holders = slices.DeleteFunc(s.holders, func(g *Feed) bool { return g == f })
-		if len(s.holders) == 0 {
-			delete(sources.m, s.key)
-			s.cancel()
+		if !f.drop() {
 			return
 		}
-		s.unfollow()
-		s.limiter.set(s.holders[len(s.holders)-1].config)
+		if v := f.src.saver.Load(); v != nil {
+			select {
+			case <-v.done:
+			case <-time.After(lastSave):
+			}
+		}
 	})
+}
+
+// drop ends the holder's use of the source, and reports whether it has stopped.
+func (f *Feed) drop() bool {
+	sources.Lock()
+	defer sources.Unlock()
+	s := f.src
+	s.holders = slices.DeleteFunc(s.holders, func(g *Feed) bool { return g == f })
+	if len(s.holders) == 0 {
+		delete(sources.m, s.key)
+		s.cancel()
+		return true
+	}
+	s.unfollow()
+	s.limiter.set(s.holders[len(s.holders)-1].config)
+	s.keep()
+	return false
 }
 
 // Index returns the index that the feed keeps in step. All holders of a source
@@ -232,7 +251,7 @@ type Status struct {
 	Resource zone.Resource
 	Source   string // the feed's, see Feed.Source
 
-	Synced  bool // the index has had the whole of the resource at least once
+	Synced  bool // the index has had the whole of the resource at least once, be it from a snapshot
 	Objects int  // in the index
 
 	// Watch events, by type. Manifests have none.
@@ -255,6 +274,9 @@ type Status struct {
 	// minutes is dead. For manifests it is when the files were last looked at
 	// and found in order. Zero if never.
 	LastContact time.Time
+	// StaleSince is when what the index has was last known to be so, if that is out
+	// of a snapshot or the feed is silent for longer than it may be; otherwise zero.
+	StaleSince time.Time
 	// ResourceVersion is up to which the resource is followed, as the API
 	// server spells it; of manifests, the version of their last load.
 	ResourceVersion string
@@ -280,6 +302,9 @@ func (f *Feed) Status() []Status {
 		if st := f.src.stores[i].Load(); st != nil {
 			status := st.status(time.Now())
 			status.Source = f.src.name
+			if v := f.src.saver.Load(); v != nil && f.src.writer.Index().Restored(status.Resource) {
+				status.StaleSince = v.restored[status.Resource]
+			}
 			all = append(all, status)
 		}
 	}

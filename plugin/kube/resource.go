@@ -190,8 +190,12 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 		if initial {
 			f.listed.Store(true)
 		}
-		if !f.silent.Load() {
+		switch {
+		case f.silent.Load():
+		case initial:
 			f.store.contact()
+		default:
+			f.store.follows()
 		}
 		return newStream(request, cancel, f, body, initial), nil
 	}

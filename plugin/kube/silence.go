@@ -18,6 +18,8 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/watch"
 	restwatch "k8s.io/client-go/rest/watch"
+
+	"github.com/clusterdns/clusterdns/plugin/zone"
 )
 
 // bounds are how long an API server may be silent until that counts as a
@@ -43,6 +45,29 @@ func (b bounds) orDefault() bounds {
 		initial: cmp.Or(b.initial, 30*time.Second),
 		events:  cmp.Or(b.events, 3*time.Minute),
 		ping:    cmp.Or(b.ping, 5*time.Second),
+	}
+}
+
+// noteSilence has the index say what is stale: of which nothing was heard for the
+// limit. It returns when the source stops.
+func (s *source) noteSilence(limit time.Duration) {
+	tick := time.NewTicker(min(time.Second, limit/4))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for r := range s.stores {
+			st := s.stores[r].Load()
+			if st == nil || st.lists.Load() == 0 {
+				continue
+			}
+			if silent := time.Duration(moment()-st.heard.Load()) > limit; st.silent.Swap(silent) != silent {
+				s.writer.Enqueue(func(b *zone.Batch) { b.SetSilent(st.id, silent) }, nil)
+			}
+		}
 	}
 }
 

@@ -26,6 +26,8 @@ type store struct {
 	added, modified, deleted, lists atomic.Uint64
 	lastEvent, lastContact          atomic.Int64 // moments; 0: none yet
 	replacedAt                      atomic.Int64 // moment, in the reflector's attempt; 0: not in this one
+	heard                           atomic.Int64 // moment when it was last known to be current
+	silent                          atomic.Bool  // that is too long ago
 	ignored                         atomic.Int64 // of the last load of manifests
 	ignoredKinds                    atomic.Pointer[[]string]
 	resourceVersion                 atomic.Pointer[string]
@@ -146,7 +148,7 @@ func (s *store) replaced(resourceVersion string) {
 	s.lists.Add(1)
 	s.replacedAt.Store(moment())
 	s.UpdateResourceVersion(resourceVersion)
-	s.contact()
+	s.follows()
 	s.syncOnce.Do(func() { close(s.synced) })
 }
 
@@ -164,7 +166,7 @@ func (s *store) Transformer() cache.TransformFunc {
 
 // Bookmark takes a sign of life.
 func (s *store) Bookmark(string) error {
-	s.contact()
+	s.follows()
 	return nil
 }
 
@@ -175,12 +177,17 @@ func (s *store) UpdateResourceVersion(v string) { s.resourceVersion.Store(&v) }
 func (s *store) Resync() error { return nil }
 
 func (s *store) event() {
-	now := moment()
-	s.lastEvent.Store(now)
-	s.lastContact.Store(now)
+	s.follows()
+	s.lastEvent.Store(s.lastContact.Load())
 }
 
 func (s *store) contact() { s.lastContact.Store(moment()) }
+
+// follows notes that what the index has is current, as far as one can know.
+func (s *store) follows() {
+	s.contact()
+	s.heard.Store(s.lastContact.Load())
+}
 
 func (s *store) fail(err error) { s.failure.Store(&failure{err, moment()}) }
 
@@ -212,6 +219,9 @@ func (s *store) status(now time.Time) Status {
 	}
 	if v := s.resourceVersion.Load(); v != nil {
 		st.ResourceVersion = *v
+	}
+	if s.silent.Load() {
+		st.StaleSince = st.LastContact
 	}
 	if f := s.failure.Load(); f != nil {
 		st.LastError, st.LastErrorTime = f.err, timeOf(f.at, now)

@@ -97,7 +97,7 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 		return nil, declineFallthrough
 	}
 	limit := route.limit(q, from)
-	if !a.Tight() && a.Length(limit)+sizeOPT(q) > limit {
+	if !a.Tight() && a.Length(limit)+sizeOPT(q, a) > limit {
 		return nil, declinePacking
 	}
 	if route.rotate {
@@ -143,11 +143,11 @@ func (r *responder) Sent(elapsed time.Duration, lost int) {
 }
 
 // sizeOPT returns the length of the OPT record in the reply to q.
-func sizeOPT(q *dnswire.Query) int {
+func sizeOPT(q *dnswire.Query, a *zone.Answer) int {
 	if !q.HasOPT {
 		return 0
 	}
-	return 11 + len(q.Options) // some options are echoed
+	return 11 + len(q.Options) + a.SizeOptions() // some of the former are echoed
 }
 
 // limit returns how many octets the reply to q may have, after it has held q to

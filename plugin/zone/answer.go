@@ -142,7 +142,7 @@ func (a *Answer) fits(n *dnswire.Name) bool {
 
 // record returns the first record of a walk, with what is still to be filled in.
 func (a *Answer) record() *Record {
-	a.rec = Record{Section: dnswire.Answer, TTL: a.view.opt.TTL, Owner: dnswire.Name{At: dnswire.QuestionName}}
+	a.rec = Record{Section: dnswire.Answer, TTL: a.ttl(), Owner: dnswire.Name{At: dnswire.QuestionName}}
 	return &a.rec
 }
 
@@ -155,15 +155,16 @@ const maxSOATTL = 300
 
 func (a *Answer) setSOA(r *Record) {
 	r.Type = dnswire.TypeSOA
-	if r.TTL = a.view.opt.TTL; a.view.opt.External == nil {
-		r.TTL = min(r.TTL, maxSOATTL)
+	ttl := a.ttl()
+	if r.TTL = ttl; a.view.opt.External == nil {
+		r.TTL = min(ttl, maxSOATTL)
 	}
 	r.Owner = dnswire.Name{At: a.zone()}
 	r.SOA = dnswire.SOA{
 		MName:  dnswire.Name{Labels: a.view.nameServer, At: a.zone()},
 		RName:  dnswire.Name{Labels: a.view.hostmaster, At: a.zone()},
 		Serial: a.snap.serial, Refresh: 7200, Retry: 1800, Expire: 86400,
-		Minimum: a.view.opt.TTL,
+		Minimum: ttl,
 	}
 }
 

@@ -15,8 +15,9 @@ type Batch struct {
 	version uint64 // highest resourceVersion that changed a record, whatever its service is now
 	changed bool   // a record changed
 	touched []uint64
-	all     bool // every answer changed
-	objects bool // an object came, changed or went
+	all     bool   // every answer changed
+	objects bool   // an object came, changed or went
+	serial  uint32 // to begin with, if not 0
 }
 
 // Set adds o, or puts it in the place of the object of its key. Namespaces and
@@ -78,10 +79,7 @@ func (b *Batch) Replace(r Resource, objects []Object, version uint64) {
 	for _, k := range gone {
 		b.Delete(r, k, version)
 	}
-	if !b.next.has(r) {
-		b.next.synced |= 1 << r
-		b.all = true
-	}
+	b.replaced(r, version)
 }
 
 // Drop takes all of r out, and marks it as not synced: nobody says any more what
@@ -89,6 +87,7 @@ func (b *Batch) Replace(r Resource, objects []Object, version uint64) {
 func (b *Batch) Drop(r Resource) {
 	b.Replace(r, nil, 0)
 	b.next.synced &^= 1 << r
+	b.next.silent &^= 1 << r
 	b.all = true
 }
 

@@ -458,6 +458,9 @@ func checkCounts(w *Writer, s *snapshot) error {
 			want[Services]++
 		}
 	}
+	if lost := (s.restored | s.silent) &^ s.synced; lost != 0 || s.restored>>Pods&1 != 0 {
+		return fmt.Errorf("synced %b, restored %b, silent %b", s.synced, s.restored, s.silent)
+	}
 	if s.objects != want {
 		return fmt.Errorf("objects counted %v, held %v", s.objects, want)
 	}

@@ -70,6 +70,22 @@ func NewExternal(addrs []netip.Addr, hosts []string) *External {
 	return x
 }
 
+// Listed returns addresses and host names of which NewExternal makes the same.
+func (x *External) Listed() (addrs []netip.Addr, hosts []string) {
+	addrs = slices.Collect(x.addrs)
+	for _, host := range x.hosts {
+		hosts = append(hosts, dnswire.NameString(host))
+	}
+	for n := len(addrs) + len(hosts); n < x.listed; n++ {
+		if len(addrs) > 0 {
+			addrs = append(addrs, addrs[0])
+		} else {
+			hosts = append(hosts, hosts[0])
+		}
+	}
+	return addrs, hosts
+}
+
 // has reports whether addr is one of x's; nil has none.
 func (x *External) has(addr netip.Addr) bool {
 	if x == nil {

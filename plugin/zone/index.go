@@ -63,6 +63,9 @@ type snapshot struct {
 	edit       edit           // the batch that it was published by
 	serial     uint32
 	synced     uint8 // bit r: Resource r
+	restored   uint8 // those that have not been replaced since they were restored
+	silent     uint8 // those whose feeds are silent
+	warm       bool  // something was restored
 	objects    [numResources]int
 }
 

@@ -23,6 +23,8 @@ type naive struct {
 	pods       map[Key]*Pod
 	imports    map[Key]*ServiceImport
 	synced     [numResources]bool
+	restored   [numResources]bool
+	silent     [numResources]bool
 	serial     uint32 // not the model's to say
 }
 
@@ -156,7 +158,7 @@ func rr(owner string, ttl uint32, typ, data string) string {
 	return fmt.Sprintf("%s\t%d\tIN\t%s\t%s", owner, ttl, typ, data)
 }
 
-func (a *asking) rr(owner, typ, data string) string { return rr(owner, a.TTL, typ, data) }
+func (a *asking) rr(owner, typ, data string) string { return rr(owner, a.ttl(), typ, data) }
 
 func (a *asking) address(owner, ip string) string {
 	if strings.Contains(ip, ":") {
@@ -164,6 +166,32 @@ func (a *asking) address(owner, ip string) string {
 	}
 	return a.rr(owner, "A", ip)
 }
+
+// ttl returns the TTL of all but dns-version.
+func (a *asking) ttl() uint32 {
+	if a.stale() {
+		return min(a.TTL, 5)
+	}
+	return a.TTL
+}
+
+// stale reports whether anything is that the view has to follow.
+func (m *naive) staleFor(v *Options) bool {
+	followed := map[Resource]bool{Namespaces: true, Services: true, EndpointSlices: !v.NoEndpoints, Pods: v.Pods == PodsVerified}
+	for _, mz := range v.Multicluster {
+		if slices.ContainsFunc(v.Zones, func(z string) bool { return dns.IsSubDomain(mz, z) }) {
+			followed[EndpointSlices], followed[ServiceImports] = true, true
+		}
+	}
+	for r := range numResources {
+		if followed[r] && (m.restored[r] || m.silent[r]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *asking) stale() bool { return a.staleFor(&a.Options) }
 
 // join returns labels in front of the zone.
 func (a *asking) join(labels string) string {
@@ -174,8 +202,8 @@ func (a *asking) join(labels string) string {
 }
 
 func (a *asking) soa() []string {
-	return []string{rr(a.zone, min(a.TTL, 300), "SOA", fmt.Sprintf("%s %s %d 7200 1800 86400 %d",
-		a.join("ns.dns"), a.join("hostmaster"), a.serial, a.TTL))}
+	return []string{rr(a.zone, min(a.ttl(), 300), "SOA", fmt.Sprintf("%s %s %d 7200 1800 86400 %d",
+		a.join("ns.dns"), a.join("hostmaster"), a.serial, a.ttl()))}
 }
 
 // multicluster reports whether the zone has the services of several clusters.

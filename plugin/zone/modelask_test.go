@@ -123,6 +123,9 @@ func (r *modelRun) question(view *modelView, name string, qtype uint16) {
 		return
 	}
 	view.negative.Add(key, &a, a.Outcome)
+	if stale := r.m.staleFor(&view.model.Options); a.Stale() != stale && !strings.HasPrefix(strings.ToLower(name), "dns-version.") {
+		r.t.Fatalf("%s %s: stale %v, want %v", name, dns.TypeToString[qtype], a.Stale(), stale)
+	}
 	got, err := observe(&a, wire, qtype)
 	if err != nil {
 		r.t.Fatalf("%s %s: %v", name, dns.TypeToString[qtype], err)

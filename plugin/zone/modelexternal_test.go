@@ -78,7 +78,7 @@ func (a *asking) external() (r reply) {
 }
 
 func (a *asking) externalSOA() []string {
-	return []string{a.rr(a.zone, "SOA", fmt.Sprintf("%s %s %d 7200 1800 86400 %d", a.join("ns1."+a.External.Apex), a.join("hostmaster."+a.External.Apex), a.serial, a.TTL))}
+	return []string{a.rr(a.zone, "SOA", fmt.Sprintf("%s %s %d 7200 1800 86400 %d", a.join("ns1."+a.External.Apex), a.join("hostmaster."+a.External.Apex), a.serial, a.ttl()))}
 }
 
 // externalServers returns the addresses of ns1.

@@ -165,6 +165,9 @@ func (r *modelRun) run(events []byte) {
 	questions := rand.New(rand.NewPCG(h.Sum64(), 1))
 	d := &dice{events}
 	for len(d.data) > 0 {
+		if d.one(32) {
+			r.restart(d)
+		}
 		before, serial := r.m.visible(), r.w.Index().Serial()
 		r.w.Update(func(b *Batch) {
 			for range 1 + d.n(4)*d.n(2) {
@@ -192,6 +195,35 @@ func (r *modelRun) run(events []byte) {
 	for range 300 {
 		r.ask(questions, true)
 	}
+}
+
+// restart begins another index with what is held.
+func (r *modelRun) restart(d *dice) {
+	saved := r.w.Save()
+	saved.Last = saved.Last && d.one(2)
+	r.w = NewWriter()
+	r.w.Update(func(b *Batch) { b.Restore(saved) })
+	if err := check(r.w); err != nil {
+		r.t.Fatal(err)
+	}
+	if got := r.w.Index().Serial(); got != saved.Serial {
+		r.t.Fatalf("restored serial %d, saved %d", got, saved.Serial)
+	}
+	for _, v := range r.views {
+		v.v.Show(r.w.Index())
+	}
+	clear(r.m.pods)
+	r.m.restored, r.m.silent, r.m.synced[Pods] = r.m.synced, [numResources]bool{}, false
+	r.m.restored[Pods] = false
+	// What had not synced leaves no trace: events come behind a list.
+	for res := range numResources {
+		if !r.m.synced[res] {
+			for _, k := range r.m.keys(res) {
+				r.m.remove(res, k)
+			}
+		}
+	}
+	r.oldest = nil
 }
 
 // history checks that a snapshot published earlier still is what it was, and
@@ -271,6 +303,10 @@ func (r *modelRun) event(b *Batch, d *dice) {
 	switch res := []Resource{Services, EndpointSlices, Services, EndpointSlices, EndpointSlices, Namespaces, Pods, ServiceImports}[d.n(8)]; d.n(8) {
 	case 0:
 		r.replace(b, d, res)
+		if silent := d.one(3); r.m.synced[res] {
+			b.SetSilent(res, silent)
+			r.m.silent[res] = silent
+		}
 	case 1, 2:
 		if keys := r.m.keys(res); len(keys) > 0 {
 			k := roll(d, keys)
@@ -300,7 +336,7 @@ func (r *modelRun) replace(b *Batch, d *dice, res Resource) {
 		list = append(list, r.m.put(o, s))
 	}
 	b.Replace(res, list, r.version(d))
-	r.m.synced[res] = true
+	r.m.synced[res], r.m.restored[res] = true, false
 }
 
 // object makes an object up.

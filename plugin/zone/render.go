@@ -33,6 +33,19 @@ var rcodes = [...]uint8{
 	NameError: dnswire.RcodeNXDomain, Unready: dnswire.RcodeServFail,
 }
 
+// staleOption is an Extended DNS Error without text: 3, Stale Answer (RFC 8914
+// §4.4).
+var staleOption = []byte{0, 15, 0, 2, 0, 3}
+
+// SizeOptions returns how many octets a Renderer adds to the OPT record for
+// options of its own.
+func (a *Answer) SizeOptions() int {
+	if a.Stale() {
+		return len(staleOption)
+	}
+	return 0
+}
+
 // Rcode returns the response code for o; that of Chase is its target's.
 func (o Outcome) Rcode() uint8 {
 	if o == Chase {
@@ -49,11 +62,16 @@ func (r *Renderer) Append(dst []byte, q *dnswire.Query, a *Answer, limit int) ([
 		return dst, ErrIncomplete
 	}
 	r.b.Reset(dst, limit, q)
+	var options []byte
+	if q.HasOPT && a.Stale() {
+		options = staleOption
+		r.b.Reserve(len(options))
+	}
 	r.offsets = r.offsets[:0]
 	r.origin, r.parent = 0, 0
 	a.Walk(r.record)
 	if q.HasOPT {
-		r.b.OPT(q.UDPSize, q.EDNSReplyFlags(), nil)
+		r.b.OPT(q.UDPSize, q.EDNSReplyFlags(), options)
 	}
 	return r.b.Finish(a.Outcome.Rcode(), q.ReplyFlags()|dnswire.FlagAA)
 }

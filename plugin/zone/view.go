@@ -61,6 +61,7 @@ type View struct {
 	origins []*origin           // most labels first
 	primary []byte              // the first that is no reverse zone, or if external the first: where PTRs point
 	shown   map[string]struct{} // opt.Namespaces
+	depends uint8               // bit r: answers may depend on Resource r
 	local   []netip.Addr
 	servers atomic.Pointer[nameServers] // as last found
 
@@ -110,6 +111,9 @@ func NewView(ix *Index, opt Options) (*View, error) {
 	}
 	if v.primary == nil {
 		return nil, fmt.Errorf("zones %v: none that is not a reverse zone", opt.Zones)
+	}
+	for _, r := range v.Needs() {
+		v.depends |= 1 << r
 	}
 	for _, ns := range opt.Namespaces {
 		if v.shown == nil {

@@ -25,7 +25,8 @@ type Writer struct {
 	mu       sync.Mutex
 	ix       *Index
 	edit     edit
-	numbered bool // a serial has been given
+	numbered bool  // a serial has been given
+	unsure   uint8 // resources that a list is to move the serial for: more may have been published than was saved
 	services held[*serviceState]
 	imports  held[*serviceState]
 	held     [numResources]held[Object] // services are in services
@@ -104,7 +105,10 @@ func (b *Batch) publish() {
 		b.compile(st)
 	}
 	w := b.w
-	if b.changed {
+	switch {
+	case b.serial != 0:
+		b.next.serial, w.numbered = b.serial, true
+	case b.changed:
 		b.next.serial = w.nextSerial(uint32(b.version))
 	}
 	next := b.next // the batch itself, and what it touched, is garbage

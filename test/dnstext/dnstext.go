@@ -121,6 +121,9 @@ func Of(m *dns.Msg) *Reply {
 			}
 			for _, o := range opt.Option {
 				r.opt += fmt.Sprintf(" option %d", o.Option())
+				if ede, ok := o.(*dns.EDNS0_EDE); ok {
+					r.opt += fmt.Sprintf(" error %d %q", ede.InfoCode, ede.ExtraText)
+				}
 			}
 		}
 	}
