@@ -23,7 +23,7 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push deploy-check deploy-lint run test test-unit test-race test-cluster test-differential test-hostile \
+.PHONY: help build image push deploy-check deploy-lint lookups run test test-unit test-race test-cluster test-differential test-hostile \
 	lint rules format fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
@@ -171,6 +171,10 @@ bench-quick: bench-build ## a bit of everything with a small cluster, in 6 minut
 
 bench-smoke: bench-tools ## prove in a minute that the comparison works, with clusterdns alone
 	$(call compare,smoke,$(BENCH)/smoke)
+
+lookups: build $(KUBETEST) $(BENCH)/coredns ## measure what lookups of names outside take, beside stock CoreDNS: the tables of README.md and docs/autopath.md
+	LOOKUPS_STOCK=$(CURDIR)/$(BENCH)/coredns LOOKUPS_TABLES='$(CURDIR)/README.md $(CURDIR)/docs/autopath.md' $(CLUSTER) \
+		go test -C test/controlplane -vet=off -count=1 -v -run 'TestLookups$$' ./e2e
 
 # The policy keeps the packages from starting their servers. A machine that has
 # one of its own decides itself.

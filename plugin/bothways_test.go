@@ -37,6 +37,11 @@ func newBothWays(t testing.TB, h *Handler, route responder.Route, plugins ...str
 	for _, text := range plugins {
 		config.AddPlugin(stockPlugin(t, text))
 	}
+	if len(route.Searched) > 0 {
+		a := newAutopath(h)
+		a.zones = route.Searched
+		config.AddPlugin(func(plugin.Handler) plugin.Handler { return a })
+	}
 	config.AddPlugin(func(plugin.Handler) plugin.Handler { return h })
 	server, err := dnsserver.NewServer("dns://:53", []*dnsserver.Config{config})
 	if err != nil {

@@ -63,7 +63,7 @@ func (h *Handler) resolve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg,
 		return nil
 	}
 	if len(reply.Answer) == 0 && !reply.Truncated {
-		h.negatives.addUntil(key, negative{rcode: reply.Rcode}, time.Now().Add(negativeTTL(reply)))
+		h.negatives.addUntil(key, negative{rcode: reply.Rcode}, time.Now().Add(min(maxNegativeTTL, time.Duration(negativeTTL(reply))*time.Second)))
 	}
 	return reply
 }
@@ -80,13 +80,13 @@ const (
 	failureTTL = time.Second
 )
 
-// negativeTTL returns how long the negative reply m may be remembered
+// negativeTTL returns for how many seconds the negative reply m may be remembered
 // (RFC 2308 §5).
-func negativeTTL(m *dns.Msg) time.Duration {
+func negativeTTL(m *dns.Msg) uint32 {
 	i := slices.IndexFunc(m.Ns, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeSOA })
 	if i < 0 {
 		return 0
 	}
 	soa := m.Ns[i].(*dns.SOA)
-	return min(maxNegativeTTL, time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
+	return min(soa.Hdr.Ttl, soa.Minttl)
 }

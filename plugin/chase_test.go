@@ -3,6 +3,7 @@ package clusterdns
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,14 +21,21 @@ import (
 // replies, which counts how often it is asked.
 type outside struct {
 	replies map[string]string // by "NAME TYPE", in the notation of dnstext; one for every other name under ""
-	asked   int
+
+	lock      sync.Mutex
+	asked     int
+	questions []string // like the keys of replies
 }
 
 func (o *outside) Name() string { return "outside" }
 
 func (o *outside) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	question := r.Question[0].Name + " " + dns.TypeToString[r.Question[0].Qtype]
+	o.lock.Lock()
 	o.asked++
-	text, ok := o.replies[r.Question[0].Name+" "+dns.TypeToString[r.Question[0].Qtype]]
+	o.questions = append(o.questions, question)
+	o.lock.Unlock()
+	text, ok := o.replies[question]
 	if !ok {
 		text = o.replies[""]
 	}

@@ -21,7 +21,7 @@ type Handler struct {
 
 	cfg       *config
 	upstream  *upstream.Upstream
-	search    []string // the search path of /etc/resolv.conf, for autopath
+	search    []string // the search path of /etc/resolv.conf outside of the zones, for autopath
 	negatives *negatives
 
 	external *Handler // of the stanza k8s_external in the same server block, if there is one
@@ -134,25 +134,4 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 		addExtendedError(r, m, dns.ExtendedErrorCodeStaleAnswer, "")
 	}
 	return m, 0, nil
-}
-
-// AutoPath implements CoreDNS's autopath.AutoPather: the search path of the pod
-// that asks, if pods are followed and it is one. There is none for the path's
-// first name itself: the plugin autopath would look for a label in front of it
-// to put on the other names, and make the answer SERVFAIL for want of one.
-func (h *Handler) AutoPath(state request.Request) []string {
-	origin := plugin.Zones(h.cfg.view.Zones).Matches(state.Name())
-	pod := h.podOf(state)
-	if origin == "" || pod == nil {
-		return nil
-	}
-	parent := origin
-	if origin == "." {
-		parent = ""
-	}
-	search := []string{pod.Namespace + ".svc." + parent, "svc." + parent, origin}
-	if state.Name() == search[0] {
-		return nil
-	}
-	return append(append(search, h.search...), "") // autopath wants an empty last
 }

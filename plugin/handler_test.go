@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/clusterdns/clusterdns/test/dnstext"
 
 	"github.com/coredns/coredns/plugin/test"
-	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -292,41 +290,6 @@ func TestTruncatedTCP(t *testing.T) {
 			t.Errorf("%d endpoints to %T: counted %v, want %v", row.endpoints, row.w, got, row.counted)
 		}
 	}
-}
-
-func TestAutoPath(t *testing.T) {
-	w := newWorld(t, cluster+"\npod data/q 127.0.0.1") // where recorder says that queries are from
-	path := func(s stanza, name string) []string {
-		h := s.handler(t, w.Writer)
-		h.search = []string{"corp.example."}
-		return h.AutoPath(request.Request{W: &recorder{}, Req: dnstext.Cluster.Query(t, name+" A")})
-	}
-	verified := stanza{pods: zone.PodsVerified}
-	for _, row := range []struct {
-		name   string
-		stanza stanza
-		query  string
-		want   []string
-	}{
-		{"in the zone", verified, "web", []string{"data.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "corp.example.", ""}},
-		{"elsewhere", verified, "web.example.org.", nil},
-		{"the namespace itself", verified, "Data.svc", nil},
-		{"the namespace of another", verified, "shop.svc", []string{"data.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "corp.example.", ""}},
-		{"root", stanza{pods: zone.PodsVerified, zones: []string{"."}}, "web.", []string{"data.svc.", "svc.", ".", "corp.example.", ""}},
-		{"pods not followed", stanza{pods: zone.PodsInsecure}, "web", nil},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			if got := path(row.stanza, row.query); !slices.Equal(got, row.want) {
-				t.Errorf("got %q, want %q", got, row.want)
-			}
-		})
-	}
-	t.Run("not a pod", func(t *testing.T) {
-		w.remove(zone.Pods, "data/q")
-		if got := path(verified, "web"); got != nil {
-			t.Errorf("got %q", got)
-		}
-	})
 }
 
 func TestName(t *testing.T) {

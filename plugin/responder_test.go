@@ -55,6 +55,7 @@ func TestLaneIsTheChain(t *testing.T) {
 	}{
 		{name: "five zones", h: variedHandler(t), origins: []string{"cluster.local.", "other.local.", "sub.svc.cluster.local.", "10.in-addr.arpa.", "example.com."}},
 		{name: "root", h: rootHandler(t), origins: []string{"."}},
+		{name: "autopath", h: variedHandler(t), origins: []string{"cluster.local.", "shop.svc.cluster.local.", "10.in-addr.arpa."}, route: responder.Route{Searched: []string{"."}}},
 		{name: "hosts and templates", h: variedHandler(t), origins: []string{"cluster.local.", "other.local.", "10.in-addr.arpa."}, route: silent, plugins: inFront},
 		{name: "fallthrough in reverse zones", h: stanza{fallthroughTo: []string{"in-addr.arpa", "ip6.arpa"}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
 		{name: "fallthrough", h: stanza{fallthroughTo: []string{}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
@@ -163,7 +164,7 @@ func FuzzLaneIsTheChain(f *testing.F) {
 	} {
 		f.Add(edit([]byte(plain)), false)
 	}
-	five := newBothWays(f, variedHandler(f), responder.Route{})
+	five := newBothWays(f, variedHandler(f), responder.Route{Searched: []string{"."}})
 	root := newBothWays(f, rootHandler(f), silent, inFront...)
 	f.Fuzz(func(t *testing.T, msg []byte, ofRoot bool) {
 		if len(msg) > fastlane.MaxMessage {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/kube"
@@ -20,7 +21,6 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/pkg/upstream"
 	"github.com/go-logr/logr"
-	"github.com/miekg/dns"
 	"k8s.io/klog/v2"
 )
 
@@ -53,9 +53,8 @@ func Setup(c *caddy.Controller) error {
 	registerMetrics()
 	h := &Handler{cfg: cfg, upstream: upstream.New(), negatives: newNegatives(cfg.negativeCache)}
 	h.starting.Store(true)
-	if rc, err := dns.ClientConfigFromFile("/etc/resolv.conf"); err == nil {
-		plugin.Zones(rc.Search).Normalize()
-		h.search = rc.Search
+	if path, err := searchDomains("/etc/resolv.conf"); err == nil {
+		h.search = slices.DeleteFunc(path, func(domain string) bool { return plugin.Zones(cfg.view.Zones).Matches(domain) != "" })
 	}
 	server := dnsserver.GetConfig(c)
 	registerStart(c, h, server)

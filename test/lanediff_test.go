@@ -58,6 +58,7 @@ func TestLaneAndChain(t *testing.T) {
 	any
 	prometheus $METRICS
 	loadbalance
+	autopath @kubernetes
 	hosts $HOSTS {
 		fallthrough
 	}

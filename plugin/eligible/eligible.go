@@ -83,6 +83,9 @@ type Duties struct {
 	// them.
 	Templates []Template
 	Types     []uint16 // questions of these types are the chain's
+	// Searched are zones, fully qualified and in lower case, in which names that
+	// do not exist are the chain's if a search path may have made them.
+	Searched []string
 }
 
 // Template answers questions of a type in its zones.

@@ -122,11 +122,10 @@ func init() { // judge functions refer to the table
 		"siit":         {verdict: "A is the chain's", why: "makes A records of AAAA records", judge: takesType(dns.TypeA)},
 		"k8s_external": inZones("answers for external zones"),
 		"dnssec":       inZones("signs answers"),
-		"autopath": {verdict: "its zones are the chain's", why: "completes names by the client's search path", judge: func(j *judge) {
-			for _, zone := range j.origins(j.use.args[:max(0, len(j.use.args)-1)]) { // the last is the search path
-				j.take(zone, rules["autopath"].why)
-			}
-		}},
+		"autopath": {
+			verdict: "`@clusterdns`, `@kubernetes`: names that do not exist and that may be completed are the chain's; otherwise its zones are",
+			why:     "completes names by the client's search path", judge: judgeAutopath,
+		},
 
 		"trace":    closed("samples queries"),
 		"dnstap":   closed("records queries"),
@@ -260,6 +259,20 @@ func emptyTemplate(lines [][]string) (rcode uint8, ok bool) {
 		}
 	}
 	return rcode, true
+}
+
+func judgeAutopath(j *judge) {
+	args, path := j.use.args, ""
+	if len(args) > 0 {
+		args, path = args[:len(args)-1], args[len(args)-1]
+	}
+	for _, zone := range j.origins(args) {
+		if path == "@clusterdns" || path == "@kubernetes" {
+			j.duties.Searched = append(j.duties.Searched, zone)
+		} else {
+			j.take(zone, rules["autopath"].why)
+		}
+	}
 }
 
 // judgeHosts leaves to the running plugin which names are in its file. Where

@@ -234,7 +234,7 @@ func defaultWorkers(cpus int) int { return max(1, cpus/2) }
 func (s *stanza) route(r eligible.Route) (responder.Route, error) {
 	route := responder.Route{
 		Zone: r.Zone, View: s.View(), Fallthrough: s.Fallthrough,
-		Types: r.Types, Rotate: r.Rotate, Bufsize: r.Bufsize,
+		Types: r.Types, Rotate: r.Rotate, Bufsize: r.Bufsize, Searched: r.Searched,
 	}
 	for _, t := range r.Templates {
 		route.Templates = append(route.Templates, responder.Template(t))

@@ -41,6 +41,7 @@ const (
 	declineHosts
 	declineZone
 	declineFallthrough
+	declineAutopath
 	declineExternal
 	declineUnready
 	declinePacking
@@ -59,6 +60,7 @@ var declineNames = [numDeclines]string{
 	declineHosts:       "hosts",        // the plugin has the name, or lets none through
 	declineZone:        "zone",         // no name in the cluster's zones
 	declineFallthrough: "fallthrough",  // does not exist, and the next plugin is to be asked
+	declineAutopath:    "autopath",     // does not exist, and may be completed
 	declineExternal:    "external",     // an ExternalName outside of the cluster
 	declineUnready:     "unready",      // not synced
 	declinePacking:     "packing",      // more records than fit, of a kind that the chain packs better

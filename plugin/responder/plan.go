@@ -42,6 +42,9 @@ type Route struct {
 	// Fallthrough are zones in which names that do not exist are the next
 	// plugin's.
 	Fallthrough []string
+	// Searched are zones in which names that do not exist are the chain's, if
+	// zone.View.Searched has them.
+	Searched []string
 	// Types are question types that the chain answers.
 	Types   []uint16
 	Rotate  bool   // answer addresses in another order each time
@@ -63,6 +66,7 @@ type route struct {
 	bufsize   uint16
 	types     [256]bool // those that the lane answers for
 	through   [][]byte  // zones, like wire, in which names that do not exist are the next plugin's
+	searched  [][]byte  // zones, like wire, of Route.Searched
 	meters    []meter   // longest zone first; nil: not counted
 	hitters   bool      // count in the Plan's
 	hosts     *hostsFile
@@ -88,6 +92,9 @@ func (p *Plan) Add(r Route, server string) error {
 	}
 	if added.through, err = wireNames(r.Fallthrough); err != nil {
 		return fmt.Errorf("fallthrough zone %w", err)
+	}
+	if added.searched, err = wireNames(r.Searched); err != nil {
+		return fmt.Errorf("autopath's zone %w", err)
 	}
 	if r.Hosts != nil {
 		if added.hosts, err = newHostsFile(r.Hosts); err != nil {

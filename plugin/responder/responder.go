@@ -95,6 +95,8 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 		return nil, declineUnready
 	case a.Outcome == zone.NameError && route.fallsThrough(q.Name):
 		return nil, declineFallthrough
+	case a.Outcome == zone.NameError && route.isSearched(q.Name):
+		return nil, declineAutopath
 	}
 	limit := route.limit(q, from)
 	if !a.Tight() && a.Length(limit)+sizeOPT(q, a) > limit {
@@ -183,4 +185,14 @@ func echoed(q *dnswire.Query) bool {
 // fallsThrough reports whether name, should it not exist, is the next plugin's.
 func (r *route) fallsThrough(name []byte) bool {
 	return isIn(name, r.through)
+}
+
+// isSearched reports whether name, which does not exist, may be one that the
+// plugin autopath completes.
+func (r *route) isSearched(name []byte) bool {
+	if !isIn(name, r.searched) {
+		return false
+	}
+	_, ok := r.view.Searched(name)
+	return ok
 }

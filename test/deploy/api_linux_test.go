@@ -43,7 +43,7 @@ var installations = map[string]struct {
 	"chart external.yaml": {port: "1053", extra: []question{
 		{"www.example.com.", "192.0.2.80"}, {"no-such.k8s.example.com.", "NXDOMAIN"}, {"outside.example.", outsideAddr},
 	}},
-	"chart homelab.yaml":        {closed: "autopath", extra: []question{{"nas.home.example.", "192.0.2.2"}, {"no-such.default.svc.clusterset.local.", "NXDOMAIN"}}},
+	"chart homelab.yaml":        {extra: []question{{"nas.home.example.", "192.0.2.2"}, {"no-such.default.svc.clusterset.local.", "NXDOMAIN"}}},
 	"kustomize fresh":           {extra: []question{{"outside.example.", outsideAddr}}},
 	"kustomize replace-coredns": {extra: []question{{"outside.example.", outsideAddr}}},
 	"kustomize multicluster":    {extra: []question{{"outside.example.", outsideAddr}, {"no-such.default.svc.clusterset.local.", "NXDOMAIN"}}},

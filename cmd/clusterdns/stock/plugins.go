@@ -15,7 +15,6 @@ import (
 	_ "github.com/coredns/coredns/plugin/acl"
 	_ "github.com/coredns/coredns/plugin/any"
 	_ "github.com/coredns/coredns/plugin/auto"
-	_ "github.com/coredns/coredns/plugin/autopath"
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/bufsize"
 	_ "github.com/coredns/coredns/plugin/cache"
@@ -78,4 +77,5 @@ func init() {
 	}
 	plugin.Register("kubernetes", clusterdns.Setup)
 	plugin.Register("k8s_external", clusterdns.SetupExternal)
+	plugin.Register("autopath", clusterdns.SetupAutopath)
 }

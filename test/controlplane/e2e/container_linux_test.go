@@ -69,10 +69,16 @@ func newContainer(t *testing.T, n netns.Namespace, files, account, at, ready str
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runContainer(t, bin, n, files, account, at, ready, env...)
+}
+
+// runContainer is newContainer for the binary at the path bin.
+func runContainer(t *testing.T, bin string, n netns.Namespace, files, account, at, ready string, env ...string) *container {
+	t.Helper()
 	root := t.TempDir()
 	const secrets = "var/run/secrets/kubernetes.io/serviceaccount"
 	copyTree := func(to, from string) error { return os.CopyFS(filepath.Join(root, to), os.DirFS(from)) }
-	err = errors.Join(
+	err := errors.Join(
 		os.Link(bin, filepath.Join(root, "clusterdns")),
 		copyTree("etc/coredns", files),
 		copyTree(secrets, account),
@@ -208,6 +214,7 @@ func (c *container) is(t *testing.T, local string, q question, want string) {
 type resolvers struct {
 	records map[string][]dns.RR // by the address that is asked
 	silent  atomic.Bool
+	delay   atomic.Int64 // nanoseconds before a reply
 	udp     atomic.Int64 // questions over UDP
 	tcp     atomic.Int64
 }
@@ -250,6 +257,7 @@ func (r *resolvers) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 		count = &r.udp
 	}
 	count.Add(1)
+	time.Sleep(time.Duration(r.delay.Load()))
 	host, _, _ := net.SplitHostPort(w.LocalAddr().String()) // of a socket
 	q := query.Question[0]
 	m := new(dns.Msg).SetReply(query)
