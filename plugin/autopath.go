@@ -307,7 +307,6 @@ func SetupAutopath(c *caddy.Controller) error {
 	where := fmt.Sprintf("%s:%d", c.File(), c.Line())
 	server := dnsserver.GetConfig(c)
 	c.OnStartup(func() error {
-		completed()
 		if from == "" {
 			return nil
 		}

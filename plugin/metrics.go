@@ -90,6 +90,7 @@ var registerMetrics = sync.OnceFunc(func() {
 	register(unreadyResponses)
 	register(truncatedTCP)
 	register(unpackable)
+	completed()
 	register(feedCollector{})
 	register(lanes.Collector{})
 	metrics.Register(metrics.RegisterOpts{
