@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 	"github.com/coredns/coredns/plugin/pkg/fall"
 	"github.com/miekg/dns"
 )
@@ -261,6 +262,18 @@ func emptyTemplate(lines [][]string) (rcode uint8, ok bool) {
 	return rcode, true
 }
 
+// search leaves those names in zone to the chain that do not exist and that a
+// search path may have made.
+func (j *judge) search(zone string) {
+	j.duties.Searched = append(j.duties.Searched, zone)
+	for _, ours := range j.zones {
+		if both, ok := meet(zone, ours); ok && dnsutil.IsReverse(both) == 0 {
+			t := j.touch(rules["autopath"].why)
+			t.Zones = append(t.Zones, both)
+		}
+	}
+}
+
 func judgeAutopath(j *judge) {
 	args, path := j.use.args, ""
 	if len(args) > 0 {
@@ -268,7 +281,7 @@ func judgeAutopath(j *judge) {
 	}
 	for _, zone := range j.origins(args) {
 		if path == "@clusterdns" || path == "@kubernetes" {
-			j.duties.Searched = append(j.duties.Searched, zone)
+			j.search(zone)
 		} else {
 			j.take(zone, rules["autopath"].why)
 		}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -9,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
-	"github.com/clusterdns/clusterdns/plugin/kube"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
@@ -151,12 +151,11 @@ func (f *corefile) missing() {
 		}
 		for _, u := range f.uses("autopath", b.Tokens["autopath"]) {
 			of, ok := strings.CutPrefix(strings.Join(u.args[max(0, len(u.args)-1):], ""), "@")
-			switch {
-			case !ok:
-			case f.servers[i].Handler(of) == nil:
+			if of == "clusterdns" || of == "kubernetes" {
+				of = cmp.Or(s.Word, of) // either will do
+			}
+			if ok && f.servers[i].Handler(of) == nil {
 				f.warnings = append(f.warnings, f.place(u.directive, u.where, fmt.Sprintf("does nothing: the server block has no %q", of)))
-			case of == s.Word && !slices.Contains(s.Access, kube.Access{Resource: "pods"}) && s.Source != "manifests":
-				f.warnings = append(f.warnings, f.place(u.directive, u.where, "does nothing: it needs the option pods verified of "+s.Word+" ("+s.Where+")"))
 			}
 		}
 	}
