@@ -552,7 +552,7 @@ func TestSteerAgain(t *testing.T) {
 			}
 		}
 	}
-	seed := first.sockets.seed
+	keys := first.sockets.keys
 	closeLane(t, later)
 	want("coredns") // which is why
 	if first.Moved() {
@@ -560,7 +560,7 @@ func TestSteerAgain(t *testing.T) {
 	}
 	first.Steer()
 	want("lane")
-	if first.sockets.seed != seed {
+	if first.sockets.keys != keys {
 		t.Error("senders have other queues")
 	}
 	closeLane(t, first)

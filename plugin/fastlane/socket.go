@@ -37,9 +37,9 @@ type sockets struct {
 	// How many members the groups had before ours, so that this is the index of
 	// our first.
 	udpBefore, tcpBefore int
-	// seed is that of the hash, the same each time that ours are steered to: a
+	// keys are those of the hash, the same each time that ours are steered to: a
 	// sender keeps its queue.
-	seed uint32
+	keys [8]uint32
 }
 
 // queues is how many sockets each worker has. A datagram comes to one of a
@@ -72,7 +72,10 @@ func openSockets(addr string, others, n int) (*sockets, error) {
 		return nil, fmt.Errorf("%d sockets beside %d of CoreDNS: both must be at least 1", n, others)
 	}
 	for tries := 1; ; tries++ {
-		s := &sockets{others: others, seed: rand.Uint32()}
+		s := &sockets{others: others}
+		for i := range s.keys {
+			s.keys[i] = rand.Uint32()
+		}
 		err := s.open(addr, n)
 		if err == nil {
 			return s, nil
@@ -93,7 +96,7 @@ const openTries = 3
 // It may be called again, after SteerAway as well. After an error some traffic
 // may be steered and some not.
 func (s *sockets) Steer() error {
-	return s.steer(choice{first: s.udpBefore, n: len(s.UDP), logQueues: logQueues, seed: s.seed}, choice{first: s.tcpBefore, n: 1})
+	return s.steer(choice{first: s.udpBefore, n: len(s.UDP), logQueues: logQueues, keys: s.keys}, choice{first: s.tcpBefore, n: 1})
 }
 
 // SteerAway has the kernel give every new datagram and connection to CoreDNS's
@@ -124,5 +127,5 @@ func (s *sockets) Close() error {
 // to choose at random, and in that the one that the sender's address hashes to.
 type choice struct {
 	first, n, logQueues int
-	seed                uint32
+	keys                [8]uint32
 }

@@ -303,28 +303,34 @@ func (c choice) attach(control func(func(fd uintptr)) error) error {
 const netOffset = 0xfff0_0000
 
 // hashSource has the register A hold logQueues bits of a hash of the sender's
-// address: Fibonacci hashing with seed, which strangers do not know.
-func hashSource(logQueues int, seed uint32) []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: netOffset, Size: 1},
+// address, in the IP header that begins at the offset base: the sum of its words
+// of 16 bits, each times a key of its own, of which the highest bits are taken
+// (multilinear hashing). Who does not know the keys can choose a queue no better
+// than at random, whatever part of the address is his to choose: a bit of it
+// changes the sum by a number that he does not know.
+func hashSource(base uint32, logQueues int, keys *[8]uint32) []bpf.Instruction {
+	v4, v6 := sumWords(base+12, keys[:2]), sumWords(base+8, keys[:])
+	code := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: base, Size: 1},
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4}, // the IP version
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 2},
-		bpf.LoadAbsolute{Off: netOffset + 12, Size: 4},
-		bpf.Jump{Skip: 10},
-		bpf.LoadAbsolute{Off: netOffset + 8, Size: 4}, // the four words of an address of IPv6
-		bpf.TAX{},
-		bpf.LoadAbsolute{Off: netOffset + 12, Size: 4},
-		bpf.ALUOpX{Op: bpf.ALUOpXor},
-		bpf.TAX{},
-		bpf.LoadAbsolute{Off: netOffset + 16, Size: 4},
-		bpf.ALUOpX{Op: bpf.ALUOpXor},
-		bpf.TAX{},
-		bpf.LoadAbsolute{Off: netOffset + 20, Size: 4},
-		bpf.ALUOpX{Op: bpf.ALUOpXor},
-		bpf.ALUOpConstant{Op: bpf.ALUOpXor, Val: seed},
-		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: 0x9e37_79b1},
-		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: uint32(32 - logQueues)},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: uint8(len(v4) + 1)},
 	}
+	code = append(append(code, v4...), bpf.Jump{Skip: uint32(len(v6))})
+	return append(append(code, v6...), bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: uint32(32 - logQueues)})
+}
+
+// sumWords has A hold the sum of the words of 16 bits from off on, each times its
+// key.
+func sumWords(off uint32, keys []uint32) (code []bpf.Instruction) {
+	for i, key := range keys {
+		code = append(code,
+			bpf.TAX{},
+			bpf.LoadAbsolute{Off: off + 2*uint32(i), Size: 2},
+			bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: key},
+			bpf.ALUOpX{Op: bpf.ALUOpAdd},
+		)
+	}
+	return code[1:] // nothing is in A yet that counts
 }
 
 // program is the choice in classic BPF; what it returns is an index. A packet
@@ -332,7 +338,7 @@ func hashSource(logQueues int, seed uint32) []bpf.Instruction {
 func (c choice) program() (*unix.SockFprog, error) {
 	var instructions []bpf.Instruction
 	if c.logQueues > 0 {
-		instructions = append(hashSource(c.logQueues, c.seed), bpf.StoreScratch{Src: bpf.RegA})
+		instructions = append(hashSource(netOffset, c.logQueues, &c.keys), bpf.StoreScratch{Src: bpf.RegA})
 	}
 	if c.n > 1 {
 		instructions = append(instructions,
