@@ -52,7 +52,7 @@ type Lane struct {
 	program atomic.Pointer[Program]
 
 	streams  streams
-	steering sync.Mutex    // once the lane closes nobody steers to it
+	steering sync.Mutex    // of sockets; once the lane closes nobody steers to it
 	accepts  atomic.Uint64 // times that the listener's goroutine came by
 	passed   *passed
 	panics   atomic.Uint64
@@ -136,8 +136,14 @@ func (l *Lane) Config() Config { return l.cfg.Config }
 // Program returns the Program that l works for.
 func (l *Lane) Program() *Program { return l.program.Load() }
 
-// Swap has l work for p from the next batch on.
-func (l *Lane) Swap(p *Program) { l.program.Store(p) }
+// Swap has l work for p from the next batch on. Workers that wait for one are
+// woken, to let go of the Program before.
+func (l *Lane) Swap(p *Program) {
+	l.program.Store(p)
+	for _, w := range l.workers {
+		w.wake()
+	}
+}
 
 // steerGrace is longer than the kernel takes to go by a new program everywhere,
 // and than most clients take to complete a TCP handshake.
@@ -308,4 +314,8 @@ func (l *Lane) Stats() Stats {
 // Shifted tells l, before its Close, that CoreDNS has opened or closed sockets
 // since l was opened. Indices have moved then, into the lane's own sockets too:
 // all that is known is that CoreDNS keeps its first socket, which has index 0.
-func (l *Lane) Shifted() { l.sockets.others = 1 }
+func (l *Lane) Shifted() {
+	l.steering.Lock()
+	defer l.steering.Unlock()
+	l.sockets.others = 1
+}

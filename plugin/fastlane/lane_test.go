@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/miekg/dns"
 )
@@ -566,6 +568,24 @@ func TestSteerAgain(t *testing.T) {
 	closeLane(t, first)
 	first.Steer()
 	want("coredns")
+}
+
+// TestSwapLetsGo checks that workers, and what nothing is sent to, keep nothing of
+// a Program that was replaced: it may hold a whole index.
+func TestSwapLetsGo(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	l := s.lane(t, newFake())
+	s.client(t, "udp", "127.0.0.1").want(t, "lane", numbered(8, "lane")...)
+	old := weak.Make(l.Program())
+	l.Swap(newFake().program())
+	for deadline := time.Now().Add(patience); old.Value() != nil; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatal("the Program before is still held")
+		}
+	}
+	s.client(t, "udp", "127.0.0.1").want(t, "lane", numbered(8, "lane")...)
+	closeLane(t, l)
 }
 
 // TestLog checks that errors and panics are counted, and logged the less often

@@ -73,6 +73,7 @@ func (l *Lane) newWorker(conn *mmsg.Conn) *worker {
 // ReadFrom implements net.PacketConn. The address it returns remembers at
 // which of this host's addresses the datagram arrived, see WriteTo.
 func (w *worker) ReadFrom(p []byte) (int, net.Addr, error) {
+	w.letGo()
 	for {
 		if len(w.declined) > 0 {
 			i := w.declined[0]
@@ -100,6 +101,24 @@ func (w *worker) ReadFrom(p []byte) (int, net.Addr, error) {
 		// An error that the network reported for an earlier datagram, or want of
 		// memory: neither is a reason to end, as the dns.Server would.
 		w.lane.report(fmt.Errorf("receiving: %w", err))
+	}
+}
+
+// letGo forgets a Program that the lane no longer works for, and with it an
+// index, maybe: the next batch may be long in coming.
+func (w *worker) letGo() {
+	if w.program != w.lane.program.Load() {
+		w.program, w.responder = nil, nil
+	}
+}
+
+// wake ends a Recv that waits. The dns.Server sets another deadline and reads
+// again, so that letGo is called: after wake, or before a Recv that wake ends.
+func (w *worker) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.draining {
+		w.conn.SetReadDeadline(past)
 	}
 }
 
