@@ -27,6 +27,7 @@ type responder struct {
 
 	empty       dnswire.Builder // of replies without records
 	lower, text []byte          // a question's name in lower case, on the wire and as text
+	said        map[*hostsFile]*said
 }
 
 // NewResponder returns a Responder that answers as p has it.
