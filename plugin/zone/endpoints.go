@@ -221,7 +221,7 @@ func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 		}
 		_, _, slice := s.set(ref.set)
 		addr := s.addrAt(ref)
-		if !fits || bytes.Equal(addr, had) || !a.anyNumber(slice.Ports) {
+		if !fits || bytes.Equal(addr, had) || len(a.numbersOf(ref).in(&a.numbers)) == 0 {
 			continue
 		}
 		had, r.Packed, r.Type = addr, addr, addrType(addr)
@@ -250,50 +250,4 @@ func (s *service) appendCluster(dst []byte, ref endpointRef) []byte {
 		return dst
 	}
 	return append(append(dst, byte(len(cluster))), cluster...)
-}
-
-// anyNumber reports whether a selected port has a number.
-func (a *Answer) anyNumber(ports []Port) bool {
-	for i := range ports {
-		if ports[i].Number >= 0 && a.sel.matches(&ports[i]) {
-			return true
-		}
-	}
-	return false
-}
-
-// portSet is a set of port numbers. Its cost is that of the numbers added.
-type portSet struct {
-	bits  []uint64 // 65,536 of them, from the first number on
-	added []uint16 // up to maxAdded of those set
-}
-
-// maxAdded is up to how many numbers it is cheaper to take each out again than
-// to clear all bits.
-const maxAdded = 256
-
-// add adds a number and reports whether it was not there.
-func (p *portSet) add(number int32) bool {
-	n := uint16(number)
-	if p.bits == nil {
-		p.bits = make([]uint64, 1<<16/64)
-	}
-	if p.bits[n/64]>>(n%64)&1 != 0 {
-		return false
-	}
-	p.bits[n/64] |= 1 << (n % 64)
-	if len(p.added) < maxAdded {
-		p.added = append(p.added, n)
-	}
-	return true
-}
-
-func (p *portSet) reset() {
-	if len(p.added) == maxAdded {
-		clear(p.bits)
-	}
-	for _, n := range p.added {
-		p.bits[n/64] = 0
-	}
-	p.added = p.added[:0]
 }

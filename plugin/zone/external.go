@@ -233,7 +233,7 @@ func (a *Answer) resolveExternalService(p *parts) {
 		if a.sel.by == byEndpoint {
 			a.sel = selector{}
 		}
-		a.total = x.listed * a.sel.numMatching(s.obj.Ports)
+		a.total = x.listed * a.sel.numMatching(a.portsOf(s.obj.Ports))
 	case !opt.External.Headless || opt.NoEndpoints || s.obj.Kind != Headless && a.sel.by != byEndpoint:
 	case !a.ready(EndpointSlices):
 		return
@@ -304,7 +304,7 @@ func (a *Answer) walkExternal(r *Record, yield func(*Record) bool) bool {
 // walkExternalSRV walks an SRV record for each port number, to the service
 // itself if it has addresses, and for each to every host name.
 func (a *Answer) walkExternalSRV(r *Record, yield func(*Record) bool) bool {
-	x, ports := a.svc.obj.External, a.svc.obj.Ports
+	x, ports := a.svc.obj.External, a.portsOf(a.svc.obj.Ports)
 	self := dnswire.Name{Labels: a.svc.id.labels(), At: a.zone()}
 	hasAddr := len(x.v4)+len(x.v6) > 0
 	r.Type, r.Weight = dnswire.TypeSRV, weight(a.total)

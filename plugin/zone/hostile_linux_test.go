@@ -54,6 +54,17 @@ func manyPorts(n int) (ports []Port) {
 	return ports
 }
 
+func withPorts(ports []Port, all []Object) []Object {
+	for _, o := range all {
+		o.(*EndpointSlice).Ports = ports
+	}
+	return all
+}
+
+func endpointsWithPorts(n int) []Object {
+	return withPorts(slices.Repeat(httpPort, n), slicesOf(n, n, plainEndpoint))
+}
+
 var (
 	headless    = &Service{Key: Key{"a", "db"}, Kind: Headless}
 	dbQuestions = []string{"db.a.svc.c. A", "db.a.svc.c. SRV", "db.a.svc.c. AAAA", "_http._tcp.db.a.svc.c. SRV", "_http._tcp.db.a.svc.c. A", "_nope._tcp.db.a.svc.c. A",
@@ -105,11 +116,14 @@ var (
 			return slicesOf(n, n, func(i int) Endpoint { return Endpoint{Addr: ip(i), Zone: fmt.Sprintf("z%d", i)} })
 		}},
 		{what: "ports of an EndpointSlice", questions: dbQuestions, world: func(n int) []Object {
-			all := slicesOf(2, 1, func(i int) Endpoint { return Endpoint{Addr: ip(i), Name: "h"} })
-			for _, o := range all {
-				o.(*EndpointSlice).Ports = manyPorts(n)
-			}
-			return all
+			return withPorts(manyPorts(n), slicesOf(2, 1, func(i int) Endpoint { return Endpoint{Addr: ip(i), Name: "h"} }))
+		}},
+		{what: "endpoints with as many ports", questions: []string{"_p7._tcp.db.a.svc.c. SRV", "_p7._tcp.db.a.svc.c. A", "_nope._tcp.db.a.svc.c. SRV", "10-0-0-7.db.a.svc.c. A"}, world: func(n int) []Object {
+			return withPorts(manyPorts(n), slicesOf(n, n, plainEndpoint))
+		}},
+		{what: "endpoints with as many ports of one number", questions: dbQuestions, world: endpointsWithPorts},
+		{what: "endpoints with as many ports without a number", questions: dbQuestions, world: func(n int) []Object {
+			return withPorts(slices.Repeat([]Port{{"http", "TCP", -1}}, n), slicesOf(n, n, plainEndpoint))
 		}},
 		{what: "ports of a Service", questions: []string{"web.a.svc.c. A", "web.a.svc.c. SRV", "_p7._tcp.web.a.svc.c. SRV", "_nope._tcp.web.a.svc.c. A", "_._tcp.web.a.svc.c. SRV",
 			"_tcp.web.a.svc.c. A", "web.a.svc.set. SRV"},
@@ -260,6 +274,26 @@ func TestHostileQuestions(t *testing.T) {
 				octets := max(1<<16, many.octets)
 				bounded(t, fmt.Sprintf("%d %s, %s, %d octets", 10*n, h.what, question, limit), many.do, perOctet*float64(octets))
 			}
+		}
+	}
+}
+
+// A zone transfer costs what its records take.
+func TestHostileTransfers(t *testing.T) {
+	n := hostileSize()
+	plain := 65536 * plainCost(t)
+	for _, h := range hostiles {
+		if h.what == "endpoints with as many ports" {
+			continue // every one of them is a record
+		}
+		small, large := h.view(t, h.of(n)), h.view(t, h.of(10*n))
+		for _, zone := range small.opt.Zones {
+			do := func(v *View) func() {
+				return func() {
+					v.Transfer(zone, func(a *Answer) bool { return a.Walk(func(*Record) bool { return true }) })
+				}
+			}
+			within(t, fmt.Sprintf("%d %s, transfer of %s", n, h.what, zone), do(small), do(large), plain)
 		}
 	}
 }

@@ -48,7 +48,9 @@ type Answer struct {
 	q       query
 	aliases []*service // ExternalName services passed, first to last
 	picked  selection
-	ports   portSet
+	ports   portSet     // of a name
+	numbers slicePorts  // of svc's slices
+	byName  portsByName // in a zone transfer
 	rec     Record
 	scratch [64]byte      // the label of the record being walked
 	below   [maxName]byte // the labels behind that one, if the service is imported
@@ -364,7 +366,7 @@ func (a *Answer) serves(ofEndpoints, hidden bool) bool {
 // count sets a.total, and returns it.
 func (a *Answer) count(ofEndpoints bool) int {
 	if !ofEndpoints {
-		a.total = a.sel.numMatching(a.svc.obj.Ports) * len(a.svc.obj.ClusterIPs)
+		a.total = a.sel.numMatching(a.portsOf(a.svc.obj.Ports)) * len(a.svc.obj.ClusterIPs)
 		return a.total
 	}
 	a.total = a.selectEndpoints()

@@ -90,6 +90,7 @@ func (t *transfer) ask(labels []byte, qtype uint16) bool {
 }
 
 func (t *transfer) service(s *service) bool {
+	t.a.byName = portsByName{}
 	if t.view.opt.External != nil {
 		return t.external(s)
 	}
