@@ -200,7 +200,7 @@ func NewEndpoints(list []Endpoint) Endpoints {
 		if c := a.Addr.Compare(b.Addr); c != 0 { // IPv4 first
 			return c
 		}
-		return cmp.Or(compareFold(a.Name, b.Name), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Zone, b.Zone))
+		return cmp.Or(compareNames(a.Name, b.Name), cmp.Compare(a.Zone, b.Zone))
 	})
 	n4 := 0
 	for n4 < len(list) && list[n4].Addr.Is4() {

@@ -3,6 +3,7 @@ package zone
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -61,48 +62,98 @@ func (s *service) sortEndpoints(old *service) {
 	}
 }
 
-// gone is where a slice went that is no more, or not as it was.
-const gone = -1
+// move says where the endpoints of a set went: to which set, and which place each
+// has there; nil if it is the same. What is not there is gone.
+type move struct {
+	to    uint32
+	index []uint32
+}
 
-// since returns where the slices of old went, and the endpoints that old has not.
-func (s *service) since(old *service) (moved []int, added []endpointRef) {
+const gone = math.MaxUint32
+
+// since returns where the endpoints of old's sets went, and the endpoints that
+// old has not. An endpoint that keeps its address and name stays, whatever else
+// of its slice changes.
+func (s *service) since(old *service) (moved []move, added []endpointRef) {
 	if old == nil || old.publishes() != s.publishes() {
 		old = nil
 	} else {
-		moved = make([]int, len(old.slices))
+		moved = make([]move, old.sets())
 	}
 	pairSlices(old, s, func(i, j int) {
-		switch {
-		case i >= 0 && j >= 0 && old.slices[i] == s.slices[j]:
-			moved[i] = j
-			return
-		case i >= 0:
-			moved[i] = gone
-		}
-		if j < 0 {
-			return
-		}
 		for k := range uint32(setsPerSlice) {
-			i := uint32(j)*setsPerSlice + k
-			set, width, _ := s.set(i)
-			for index := range uint32(len(set.packed) / width) {
-				added = append(added, endpointRef{i, index})
+			from, to := uint32(i)*setsPerSlice+k, uint32(j)*setsPerSlice+k
+			switch {
+			case j < 0:
+				moved[from] = move{to: gone}
+			case i < 0:
+				set, width, _ := s.set(to)
+				for index := range uint32(len(set.packed) / width) {
+					added = append(added, endpointRef{to, index})
+				}
+			case old.slices[i] == s.slices[j]:
+				moved[from] = move{to: to}
+			default:
+				a, width, _ := old.set(from)
+				b, _, _ := s.set(to)
+				var more []uint32
+				moved[from].to = to
+				moved[from].index, more = a.since(b, width)
+				for _, index := range more {
+					added = append(added, endpointRef{to, index})
+				}
 			}
 		}
 	})
 	return moved, added
 }
 
-// reorder returns an order of s's endpoints: old's, read by at, without the
-// endpoints of slices that are gone, and with those added, which are sorted.
-func (s *service) reorder(old *service, at func(*service, int) endpointRef, moved []int, added []endpointRef,
+// since returns which place each endpoint of s has in the set now, or gone, and
+// the places of those that s has not.
+func (s *addrSet) since(now *addrSet, width int) (index, added []uint32) {
+	n, m := len(s.packed)/width, len(now.packed)/width
+	index = make([]uint32, n)
+	for i, j := 0, 0; i < n || j < m; {
+		c := 0
+		switch {
+		case i == n:
+			c = 1
+		case j == m:
+			c = -1
+		default:
+			if c = bytes.Compare(s.packed[i*width:(i+1)*width], now.packed[j*width:(j+1)*width]); c == 0 {
+				c = compareNames(s.name(i), now.name(j))
+			}
+		}
+		switch {
+		case c < 0:
+			index[i] = gone
+			i++
+		case c > 0:
+			added = append(added, uint32(j))
+			j++
+		default:
+			index[i] = uint32(j)
+			i, j = i+1, j+1
+		}
+	}
+	return index, added
+}
+
+// reorder returns an order of s's endpoints: old's, read by at, without those that
+// are gone, and with those added, which are sorted.
+func (s *service) reorder(old *service, at func(*service, int) endpointRef, moved []move, added []endpointRef,
 	compare func(a, b endpointRef) int) []endpointRef {
 	kept := make([]endpointRef, 0, s.n)
 	if moved != nil {
 		for i := range old.n {
 			ref := at(old, i)
-			if to := moved[ref.set/setsPerSlice]; to != gone {
-				kept = append(kept, endpointRef{uint32(to)*setsPerSlice + ref.set%setsPerSlice, ref.index})
+			m := &moved[ref.set]
+			if m.index != nil {
+				ref.index = m.index[ref.index]
+			}
+			if ref.set = m.to; ref.set != gone && ref.index != gone {
+				kept = append(kept, ref)
 			}
 		}
 	}
@@ -315,9 +366,15 @@ func (s *service) distinctAddrs(from, to, width int) []byte {
 			return set.packed
 		}
 	}
+	sets := make([][]byte, s.sets()) // what set says of each, once
+	for i := range sets {
+		set, _, _ := s.set(uint32(i))
+		sets[i] = set.packed
+	}
 	packed := make([]byte, 0, (to-from)*width)
 	for i := from; i < to; i++ {
-		addr := s.addrAt(s.addrRef(i))
+		ref := s.addrRef(i)
+		addr := sets[ref.set][int(ref.index)*width:][:width]
 		if n := len(packed); n == 0 || !bytes.Equal(packed[n-width:], addr) {
 			packed = append(packed, addr...)
 		}
@@ -349,3 +406,6 @@ func compareFold[B string | []byte](a string, b B) int {
 	}
 	return cmp.Compare(len(a), len(b))
 }
+
+// compareNames is the order of the names of endpoints at one address.
+func compareNames(a, b string) int { return cmp.Or(compareFold(a, b), cmp.Compare(a, b)) }
