@@ -12,8 +12,9 @@ type Batch struct {
 	// dirty is the services to compile, with their slices that came, or by name
 	// and nil went.
 	dirty   map[*serviceState]map[string]*EndpointSlice
-	version uint64 // highest resourceVersion that changed a record, whatever its service is now
-	changed bool   // a record changed
+	gone    map[*serviceState]uint64 // highest resourceVersion by which something of a service went
+	version uint64                   // highest resourceVersion that changed a record
+	changed bool                     // a record changed
 	touched []uint64
 	all     bool   // every answer changed
 	objects bool   // an object came, changed or went
@@ -31,9 +32,22 @@ func (b *Batch) Set(o Object) {
 		return
 	}
 	if old != nil {
-		b.remove(old)
+		b.remove(old, leaves(old, o))
 	}
 	b.add(o)
+}
+
+// leaves returns the resourceVersion by which an EndpointSlice left a service for
+// another, and 0 for any other change: that is for who has the new one to count.
+func leaves(old, new Object) uint64 {
+	was, ok := old.(*EndpointSlice)
+	if !ok {
+		return 0
+	}
+	if is := new.(*EndpointSlice); was.Service != is.Service || was.imported().Service != is.imported().Service {
+		return is.Version
+	}
+	return 0
 }
 
 // servable reports whether o's name fits into a DNS name. An API server has no
@@ -54,10 +68,7 @@ func servable(o Object) bool {
 // is the resourceVersion of the deletion.
 func (b *Batch) Delete(r Resource, k Key, version uint64) {
 	if old := b.held(r, k); old != nil {
-		b.remove(old)
-		if r != Pods {
-			b.version = max(b.version, version)
-		}
+		b.remove(old, version)
 	}
 }
 
@@ -144,28 +155,35 @@ func (b *Batch) add(o Object) {
 	}
 }
 
-// remove takes out an object that is held.
-func (b *Batch) remove(o Object) {
+// remove takes out an object that is held. Version is that by which it went, or
+// 0 if another is to take its place.
+func (b *Batch) remove(o Object, version uint64) {
 	b.objects = true
 	b.next.objects[o.Resource()]--
 	switch o := o.(type) {
 	case *Namespace:
 		delete(b.w.held[Namespaces].m, o.ObjectKey())
-		b.deleteNamespace(o)
+		b.deleteNamespace(o, version)
 	case *Service:
-		b.state(o.Key, false).obj = nil
+		b.removeObj(b.state(o.Key, false), version)
 	case *ServiceImport:
 		delete(b.w.held[ServiceImports].m, o.Key)
-		b.state(o.Key, true).obj = nil
+		b.removeObj(b.state(o.Key, true), version)
 	case *EndpointSlice:
 		delete(b.w.held[EndpointSlices].m, o.Key)
 		for st := range b.statesOf(o) {
 			b.setSlice(st, o.Name, nil)
+			b.gone[st] = max(b.gone[st], version)
 		}
 	case *Pod:
 		delete(b.w.held[Pods].m, o.Key)
 		b.setPod(o, false)
 	}
+}
+
+func (b *Batch) removeObj(st *serviceState, version uint64) {
+	st.obj = nil
+	b.gone[st] = max(b.gone[st], version)
 }
 
 // setSlice notes that st has the slice o under a name, or if o is nil none.
@@ -255,10 +273,10 @@ func (b *Batch) setNamespace(ns *Namespace) {
 	b.touch(h, ns.Version)
 }
 
-func (b *Batch) deleteNamespace(ns *Namespace) {
+func (b *Batch) deleteNamespace(ns *Namespace, version uint64) {
 	h := hashName(appendLabel(nil, ns.Name))
 	b.next.namespaces.remove(b.w.edit, h, func(o *Namespace) bool { return o.Name == ns.Name })
-	b.touch(h, 0)
+	b.touch(h, version)
 }
 
 // setPod adds p to the pods at its addresses, or takes it out.

@@ -82,7 +82,7 @@ func (w *Writer) update(changes []change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.edit = edit(edits.Add(1))
-	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]map[string]*EndpointSlice{}}
+	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]map[string]*EndpointSlice{}, gone: map[*serviceState]uint64{}}
 	b.next.edit = w.edit
 	for i := range changes {
 		changes[i].fn(b)
@@ -155,7 +155,7 @@ func (b *Batch) compile(st *serviceState) {
 	} else {
 		services.set(b.w.edit, st.id.hash, st.compiled, same)
 	}
-	b.touch(st.id.hash, st.compiled.changedBy(old))
+	b.touch(st.id.hash, max(st.compiled.changedBy(old), b.gone[st]))
 	if !st.id.imported { // addresses are named in the cluster's own zone
 		b.reindex(st.id, old, st.compiled)
 	}

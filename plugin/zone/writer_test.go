@@ -36,6 +36,11 @@ func TestSerials(t *testing.T) {
 			{"namespace a @5\nservice a/x headless @6\nslice a/s x - 10.0.0.1 @7", 7}, {"-slice a/s x - @20", 20}, {"-service a/x none @40", 40}, {"-namespace a @60", 60},
 			{"service a/x headless @61", 61}, {"=service a/y headless @80", 80},
 		}},
+		{"a deletion that changes no record, and a change with it", []serialStep{
+			{"namespace a @5\nslice a/1 -^y@c1 - 10.0.0.1 @6", 5}, {"-slice a/1 -^y@c1 - @20\nnamespace b @12", 12}, // nothing imports y
+			{"service a/x headless @14", 14}, {"-service a/x none @20\n-service a/nope none @30", 20},
+		}},
+		{"a slice that leaves its service", []serialStep{{"namespace a @5\nservice a/x headless @6\nslice a/s x - 10.0.0.1 @7", 7}, {"slice a/s -^y@c1 - 10.0.0.1 @20", 20}}},
 		{"out of order", []serialStep{{"slice a/s x - 10.0.0.1 @50", 50}, {"service a/x headless @45", 51}, {"namespace a @46", 52}, {"slice a/s x - 10.0.0.2 @53", 53}}},
 		{"a restored store", []serialStep{{"namespace a @1000", 1000}, {"=namespace b @10", 1001}, {"service b/x headless @11", 1002}, {"-service b/x headless @12", 1003}, {"service b/x headless @1005", 1005}}},
 		{"objects without a version", []serialStep{{"namespace a @0", 1}, {"service a/x headless @0", 2}, {"service a/x headless @0", 2}, {"-service a/x none @0", 3}}},
