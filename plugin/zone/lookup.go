@@ -226,20 +226,29 @@ func (a *Answer) resolve(q *query, o *origin) {
 		}
 	case p.kind == atPod:
 		a.resolvePod(&p)
-	case o.multicluster:
-		a.resolveBelow(&p, &a.snap.imports)
 	default:
-		a.resolveBelow(&p, &a.snap.services)
+		a.resolveBelow(q, o, &p)
 	}
 }
 
 // resolveBelow is resolveService for what stands in front of the service's name
-// too. A label that is no endpoint's, but the protocol of a port, as in
-// _tcp.<service>, is a name without records: _<port>._tcp.<service> is below it
-// (RFC 8020).
-func (a *Answer) resolveBelow(p *parts, services *trie[*service]) {
+// too. Of that, some is the name of nothing, but others are below it, so that it
+// exists (RFC 8020): the protocol of a port, as in _tcp.<service>, and what
+// aboveEndpoints knows.
+func (a *Answer) resolveBelow(q *query, o *origin, p *parts) {
+	services := &a.snap.services
+	if o.multicluster {
+		services = &a.snap.imports
+	}
 	a.resolveService(p, services)
-	if a.Outcome != NameError || p.sel.by != byEndpoint || len(p.sel.second) > 0 {
+	if a.Outcome != NameError {
+		return
+	}
+	if a.aboveEndpoints(q, o) {
+		a.found(nothing, false)
+		return
+	}
+	if p.sel.by != byEndpoint || len(p.sel.second) > 0 {
 		return
 	}
 	p.sel = selectPorts(nil, p.sel.first)
@@ -252,6 +261,23 @@ func (a *Answer) resolveBelow(p *parts, services *trie[*service]) {
 func (a *Answer) hasNamespace(p *parts) bool {
 	a.namespace = a.snap.namespace(p.namespace, a.deps[0])
 	return a.namespace != nil && a.view.lists(a.namespace.Name)
+// aboveEndpoints reports whether q's name is one that names of a.svc's endpoints
+// are below: _zone.<service>, pin._zone.<service> and prefer._zone.<service>, or,
+// of a cluster that has endpoints, <cluster>.<service>.
+func (a *Answer) aboveEndpoints(q *query, o *origin) bool {
+	s := a.svc
+	switch n := q.labels - o.labels; {
+	case s == nil || s.obj == nil:
+		return false
+	case o.multicluster:
+		return n == 4 && q.label(0)[0] != '_' && s.hasCluster(q.label(0))
+	case !o.zonal || s.obj.Kind != Headless || a.view.opt.NoEndpoints:
+		return false
+	default:
+		return n == 4 && q.is(0, "\x05_zone") || n == 5 && q.is(1, "\x05_zone") && (q.is(0, "\x03pin") || q.is(0, "\x06prefer"))
+	}
+}
+
 }
 
 // owned returns the service id as it is now, or nil if the view hides it.

@@ -318,6 +318,10 @@ func TestMulticluster(t *testing.T) {
 			{"10.0.97.10.in-addr.arpa. PTR", "NXDOMAIN"}, {"5.0.1.10.in-addr.arpa. PTR", "NXDOMAIN"}, {"1.0.4.10.in-addr.arpa. PTR", "1.0.4.10.in-addr.arpa. PTR 10-4-0-1.both.shop.svc"},
 		},
 		"not defined there": {{"z.pin._zone.db.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"z.pin._zone.both.shop.svc.cluster.local. A", "NODATA"}},
+		"names that others are below": {
+			{"east.db.shop.svc.set.cluster.local. A", "NODATA"}, {"WEST.db.shop.svc.set.cluster.local. SRV", "NODATA"}, {"north.db.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+			{"west.web.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"east.both.shop.svc.cluster.local. A", "NXDOMAIN"}, {"_zone.db.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+		},
 	} {
 		t.Run(what, func(t *testing.T) { ask(t, v, table) })
 	}
@@ -412,7 +416,15 @@ func TestZonal(t *testing.T) {
 			+172-0-2-1.over.testns.svc A 172.0.2.1
 			+h.over.testns.svc A 172.0.2.1`},
 	})
-	ask(t, mustView(t, w, Options{}), []qa{{"us-west-2a.pin._zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}})
+	ask(t, v, []qa{
+		{"_zone.hdls.testns.svc.cluster.local. A", "NODATA"}, {"_ZONE.hdls.testns.svc.cluster.local. TXT", "NODATA"}, {"pin._zone.hdls.testns.svc.cluster.local. A", "NODATA"},
+		{"Prefer._zone.hdls.testns.svc.cluster.local. SRV", "NODATA"}, {"_zone.none.testns.svc.cluster.local. A", "NODATA"}, {"florp._zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"},
+		{"_pin._zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}, {"pin.zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}, {"_zone.clstr.testns.svc.cluster.local. A", "NXDOMAIN"},
+		{"pin._zone.clstr.testns.svc.cluster.local. A", "NXDOMAIN"}, {"_zone.ext.testns.svc.cluster.local. A", "NXDOMAIN"}, {"_zone.nope.testns.svc.cluster.local. A", "NXDOMAIN"},
+		{"_zone.hdls.hidden.svc.cluster.local. A", "NXDOMAIN"}, {"_zone.hdls.testns.pod.cluster.local. A", "NXDOMAIN"},
+	})
+	ask(t, mustView(t, w, Options{Zonal: true, NoEndpoints: true}), []qa{{"_zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}})
+	ask(t, mustView(t, w, Options{}), []qa{{"us-west-2a.pin._zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}, {"_zone.hdls.testns.svc.cluster.local. A", "NXDOMAIN"}})
 	serial := w.Index().Serial()
 	set(t, w, "slice testns/clstr-1 clstr http:80/TCP 172.0.1.1/us-west-2b @9")
 	if w.Index().Serial() == serial {

@@ -60,7 +60,9 @@ func (r *modelRun) ask(rng *rand.Rand, likely bool) {
 
 // below returns what may stand in front of a service's name.
 func (r *modelRun) below(rng *rand.Rand) string {
-	switch rng.IntN(7) {
+	switch rng.IntN(8) {
+	case 6:
+		return pick(rng, append(poolClusters[1:], "nope", "_zone", "pin._zone", "prefer._zone", "Pin._Zone", "both._zone", "_pin._zone")) + "."
 	case 5:
 		return pick(rng, []string{"_tcp", "_udp", "tcp", "_", "_sctp", "_icmp", "__tcp"}) + "."
 	case 3:

@@ -62,7 +62,27 @@ func (a *asking) items() ([]item, status) {
 	if st.outcome == NameError && n == 4 { // there may be names below it
 		_, st = of(recordRequest{protocol: strings.TrimPrefix(below[0], "_")})
 	}
+	if st.outcome == NameError && a.aboveEndpoints(Key{ns, below[n-3]}, below[:n-3]) {
+		return nil, status{}
+	}
 	return items, st
+}
+
+// aboveEndpoints reports whether names of the service's endpoints are below
+// those labels in front of it.
+func (a *asking) aboveEndpoints(k Key, front []string) bool {
+	if svc := a.services[k]; a.Zonal && !a.multicluster() && svc != nil && svc.Kind == Headless && !a.NoEndpoints {
+		return slices.Contains([]string{"_zone", "pin._zone", "prefer._zone"}, strings.Join(front, "."))
+	}
+	if !a.multicluster() || a.imports[k] == nil || len(front) != 1 || front[0][0] == '_' {
+		return false
+	}
+	for _, s := range a.slices {
+		if s.imported != nil && s.Namespace == k.Namespace && s.imported.Service == k.Name && len(s.ready) > 0 && strings.EqualFold(s.imported.Cluster, front[0]) {
+			return true
+		}
+	}
+	return false
 }
 
 // recordRequest is CoreDNS's.

@@ -135,15 +135,32 @@ func (s *service) topologyOf(r endpointRef) string {
 // clusterOf returns the cluster of the endpoints of a set, if they are imported.
 func (s *service) clusterOf(set uint32) string { return s.slices[set/setsPerSlice].imported().Cluster }
 
+// hasCluster reports whether an imported endpoint is in a cluster.
+func (s *service) hasCluster(cluster []byte) bool {
+	for i := range s.sets() {
+		if set, _, _ := s.set(i); len(set.packed) > 0 && compareFold(s.clusterOf(i), cluster) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // hasEndpoint reports whether an endpoint has the address addr.
 func (s *service) hasEndpoint(addr netip.Addr) bool {
 	from, to := s.at(addr)
 	return from < to
 }
 
-// hasClusterIP reports whether addr is one of the service's ClusterIPs.
+// hasClusterIP reports whether addr is one of the service's ClusterIPs; nil has
+// none.
 func (s *service) hasClusterIP(addr netip.Addr) bool {
-	return s.obj != nil && s.obj.Kind == ClusterIP && slices.Contains(s.obj.ClusterIPs, addr)
+	return s != nil && s.obj != nil && s.obj.Kind == ClusterIP && slices.Contains(s.obj.ClusterIPs, addr)
+}
+
+// hasAddr reports whether addr is that of an endpoint, or an external one; nil
+// has none.
+func (s *service) hasAddr(addr netip.Addr) bool {
+	return s != nil && (s.hasEndpoint(addr) || s.external().has(addr))
 }
 
 func (s *service) clusterIPs() []netip.Addr {
@@ -151,28 +168,6 @@ func (s *service) clusterIPs() []netip.Addr {
 		return nil
 	}
 	return s.obj.ClusterIPs
-}
-
-// ownership says what an address is to a service.
-type ownership uint8
-
-const (
-	notOwned   ownership = iota
-	isEndpoint           // or an external address
-	isClusterIP
-)
-
-// owns returns what addr is to s, which may be nil.
-func (s *service) owns(addr netip.Addr) ownership {
-	switch {
-	case s == nil:
-		return notOwned
-	case s.hasClusterIP(addr):
-		return isClusterIP
-	case s.hasEndpoint(addr) || s.external().has(addr):
-		return isEndpoint
-	}
-	return notOwned
 }
 
 // changedBy returns the highest resourceVersion of what s is made from and old,

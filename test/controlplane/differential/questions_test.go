@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -114,7 +115,7 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 		for _, ip := range s.Spec.ExternalIPs {
 			addr(ip)
 		}
-		for _, zonal := range []string{"z1.pin._zone", "z1.prefer._zone", "nowhere.pin._zone", "a.nowhere.prefer._zone", "z1.both._zone", "pin._zone"} {
+		for _, zonal := range []string{"z1.pin._zone", "z1.prefer._zone", "nowhere.pin._zone", "a.nowhere.prefer._zone", "z1.both._zone", "pin._zone", "_zone"} {
 			add(zonal, s.Name, s.Namespace, "svc")
 		}
 		add("_", "_", s.Name, s.Namespace, "svc")
@@ -134,6 +135,7 @@ func collect(ctx context.Context, client kubernetes.Interface, zone string) (*na
 			addPort(add, p.Name, string(p.Protocol), s.Name, s.Namespace, "svc")
 		}
 		add("foo", "c1", s.Name, s.Namespace, "svc")
+		add("c1", s.Name, s.Namespace, "svc")
 		add("foo", "_c1", s.Name, s.Namespace, "svc")
 	}
 	for _, s := range slicesList.Items {
@@ -203,8 +205,20 @@ func collectFacts(ctx context.Context, client kubernetes.Interface) (*facts, err
 	if err != nil {
 		return nil, err
 	}
-	f := &facts{unlabelled: map[string]bool{}}
+	f := &facts{unlabelled: map[string]bool{}, below: map[string]string{}}
 	for _, s := range list.Items {
+		if cluster := s.Labels[mcs.LabelSourceCluster]; cluster != "" {
+			for _, e := range s.Endpoints {
+				if e.Conditions.Ready == nil || *e.Conditions.Ready {
+					label := dashed(e.Addresses[0])
+					if e.Hostname != nil {
+						label = *e.Hostname
+					}
+					name := strings.ToLower(strings.Join([]string{cluster, s.Labels[mcs.LabelServiceName], s.Namespace, "svc"}, "."))
+					f.below[name] = cmp.Or(f.below[name], label)
+				}
+			}
+		}
 		if s.Labels[discoveryv1.LabelServiceName] != "" || s.AddressType == discoveryv1.AddressTypeFQDN {
 			continue
 		}
@@ -218,6 +232,8 @@ func collectFacts(ctx context.Context, client kubernetes.Interface) (*facts, err
 	}
 	return f, nil
 }
+
+func dashed(addr string) string { return strings.NewReplacer(".", "-", ":", "-").Replace(addr) }
 
 // addImported adds names of the endpoints of an import's slice.
 func addImported(add func(...string), s discoveryv1.EndpointSlice, of string) {
@@ -233,7 +249,7 @@ func addImported(add func(...string), s discoveryv1.EndpointSlice, of string) {
 		addPort(add, *p.Name, string(*p.Protocol), of, s.Namespace, "svc")
 	}
 	for _, e := range s.Endpoints {
-		label(strings.NewReplacer(".", "-", ":", "-").Replace(e.Addresses[0]))
+		label(dashed(e.Addresses[0]))
 		if e.Hostname != nil {
 			label(*e.Hostname)
 		}

@@ -35,6 +35,9 @@ type facts struct {
 	// unlabelled has the names in reverse zones of the addresses of slices
 	// without a service.
 	unlabelled map[string]bool
+	// below has for <cluster>.<service>.<namespace>.svc, in lower case, the label
+	// of an endpoint that the cluster has.
+	below map[string]string
 }
 
 var rules = []rule{
@@ -185,25 +188,35 @@ var rules = []rule{
 		r = x.ask(x.v.name, func(q *question) { q.qtype = dns.TypeA })
 		return r, r.isNODATA()
 	}},
-	{"empty-non-terminal", 15, func(x asked, r reply) (reply, bool) {
+	{"empty-non-terminal", 20, func(x asked, r reply) (reply, bool) {
 		if x.last().external || !x.denies(r) {
 			return r, false
 		}
 		if x.rel() == "dns" { // which ns.dns is below
 			return x.nodata(x.last()), true
 		}
-		// <protocol>.<service>.<namespace>.svc, of which stock has the name with any
-		// port in front. It resolves nothing for CNAME, which could fail.
-		if labels := dns.SplitDomainName(x.rel()); len(labels) != 4 || labels[3] != "svc" {
+		// Stock has a name below: <protocol>.<service>.<namespace>.svc with any port
+		// in front, pin._zone and _zone with any topology zone, and a cluster with its
+		// endpoint. It resolves nothing for CNAME, which could fail.
+		labels := dns.SplitDomainName(x.rel())
+		if n := len(labels); n < 4 || n > 5 || labels[n-1] != "svc" {
 			return r, false
 		}
-		port := x
-		port.name, port.qtype, port.tcp = "_."+x.name, dns.TypeCNAME, true
-		below, _ := port.expected(port.ask(x.v.name, nil))
-		if below.err != "" || port.denies(below) {
-			return r, false
+		front := []string{"_"}
+		if labels[0] == "_zone" {
+			front = append(front, "_.pin")
 		}
-		return x.nodata(x.last()), true
+		if endpoint := x.facts.below[x.rel()]; endpoint != "" {
+			front = append(front, endpoint)
+		}
+		for _, f := range front {
+			child := x
+			child.name, child.qtype, child.tcp = f+"."+x.name, dns.TypeCNAME, true
+			if below, _ := child.expected(child.ask(x.v.name, nil)); below.err == "" && !child.denies(below) {
+				return x.nodata(x.last()), true
+			}
+		}
+		return r, false
 	}},
 	{"no-address-txt", 0.5, func(x asked, r reply) (reply, bool) {
 		if _, mc := option(x.v.stanza, "multicluster"); !mc || x.qtype != dns.TypeTXT || !atOrBelow(x.rel(), "pending.shop.svc") || !x.denies(r) {

@@ -118,6 +118,11 @@ var verdicts = []struct {
 	{"empty-non-terminal", "root", "dns. TXT", told{"": "SERVFAIL"}, "NOERROR\n" + rootSOA, nil},
 	{"empty-non-terminal", "verified", "_tcp.web.shop.svc.cluster.local. SRV", told{"": "NXDOMAIN\n" + inSOA, "_._tcp.web.shop.svc.cluster.local. CNAME": "NOERROR\n" + inSOA}, "NOERROR\n" + inSOA, nil},
 	{"empty-non-terminal", "root", "tcp.web.shop.svc. A", told{"": "SERVFAIL", "_.tcp.web.shop.svc. CNAME": "NOERROR\n" + rootSOA}, "NOERROR\n" + rootSOA, nil},
+	{"empty-non-terminal", "zonal", "_zone.web.shop.svc.cluster.local. A", told{"": "NXDOMAIN\n" + inSOA, "_.pin._zone.web.shop.svc.cluster.local. CNAME": "NOERROR\n" + inSOA}, "NOERROR\n" + inSOA, nil},
+	{"empty-non-terminal", "zonal", "Prefer._zone.web.shop.svc.cluster.local. A", told{"": "NXDOMAIN\n" + inSOA, "_.Prefer._zone.web.shop.svc.cluster.local. CNAME": "NOERROR\n" + inSOA}, "NOERROR\n" + inSOA, nil},
+	{"empty-non-terminal", "multicluster", "C1.web.shop.svc.clusterset.local. A", told{"": "NXDOMAIN\n" + mcSOA, "10-140-1-1.C1.web.shop.svc.clusterset.local. CNAME": "NOERROR\n" + mcSOA}, "NOERROR\n" + mcSOA, nil},
+	{"", "multicluster", "c2.web.shop.svc.clusterset.local. A", told{"": "NXDOMAIN\n" + mcSOA, "10-140-1-1.c1.web.shop.svc.clusterset.local. CNAME": "NOERROR\n" + mcSOA}, "NXDOMAIN\n" + mcSOA, []string{"NOERROR\n" + mcSOA}},
+	{"", "zonal", "both._zone.web.shop.svc.cluster.local. A", told{"": "NXDOMAIN\n" + inSOA, "_.pin._zone.web.shop.svc.cluster.local. CNAME": "NOERROR\n" + inSOA}, "NXDOMAIN\n" + inSOA, []string{"NOERROR\n" + inSOA}},
 	// Nothing is below.
 	{"", "verified", "_udp.web.shop.svc.cluster.local. SRV", told{"": "NXDOMAIN\n" + inSOA}, "NXDOMAIN\n" + inSOA, []string{"NOERROR\n" + inSOA, "SERVFAIL"}},
 	{"", "root", "_udp.web.shop.svc. SRV", told{"": "SERVFAIL", "_._udp.web.shop.svc. CNAME": "SERVFAIL"}, "SERVFAIL", []string{"NOERROR\n" + rootSOA, "NXDOMAIN\n" + rootSOA}},
@@ -300,7 +305,7 @@ func (a told) asked(t *testing.T, name, text string) asked {
 	}
 	words := strings.Fields(text)
 	x := asked{question: question{name: words[0], qtype: dns.StringToType[words[1]]}, rules: rules, v: variants[i],
-		facts: &facts{unlabelled: map[string]bool{"2.6.129.10.in-addr.arpa.": true}}}
+		facts: &facts{unlabelled: map[string]bool{"2.6.129.10.in-addr.arpa.": true}, below: map[string]string{"c1.web.shop.svc": "10-140-1-1"}}}
 	x.stock = func(other string, q question) reply {
 		key := q.name + " " + dns.TypeToString[q.qtype]
 		if key == text && other == name {
