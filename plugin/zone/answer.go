@@ -82,7 +82,7 @@ func (a *Answer) Tight() bool {
 	case a.Outcome != Success:
 		return true
 	case a.has == hasPTR:
-		return a.svc != nil || len(a.snap.ownersOf(a.addr)) == 1
+		return a.svc != nil || a.snap.ownersOf(a.addr).len() == 1
 	case a.has == hasNS:
 		return len(a.servers.records) == 1
 	case a.has == hasSRV:

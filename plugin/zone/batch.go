@@ -285,24 +285,16 @@ func (b *Batch) setPod(p *Pod, there bool) {
 		h := hashAddr(addr)
 		b.touched = append(b.touched, h)
 		same := func(o *podSet) bool { return o.addr == addr }
-		set := b.next.podSetAt(addr)
-		switch {
-		case set == nil:
-			set = &podSet{addr: addr, edit: b.w.edit}
-		case set.edit != b.w.edit:
-			set = &podSet{addr, append(make([]*Pod, 0, len(set.pods)+1), set.pods...), b.w.edit}
-		}
+		pods := b.next.podsAt(addr)
 		if there {
-			set.pods = append(set.pods, p)
-		} else if i := slices.Index(set.pods, p); i >= 0 {
-			last := len(set.pods) - 1
-			set.pods[i], set.pods[last] = set.pods[last], nil
-			set.pods = set.pods[:last]
+			pods = pods.with(b.w.edit, p)
+		} else {
+			pods = pods.without(b.w.edit, p)
 		}
-		if len(set.pods) == 0 {
+		if pods.len() == 0 {
 			b.next.pods.remove(b.w.edit, h, same)
 		} else {
-			b.next.pods.set(b.w.edit, h, set, same)
+			b.next.pods.set(b.w.edit, h, &podSet{addr, *pods}, same)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func check(w *Writer) error {
 	s := w.ix.current.Load()
 	return errors.Join(
 		checkTrie("namespaces", s.namespaces), checkTrie("services", s.services),
-		checkTrie("reverse", s.reverse), checkTrie("pods", s.pods),
+		checkTrie("reverse", s.reverse), checkTrie("clusterIPs", s.clusterIPs), checkTrie("pods", s.pods),
 		checkTrie("imports", s.imports), checkNamespaces(w, s), checkServices(w, s), checkReverse(s), checkPods(w, s), checkCounts(w, s),
 	)
 }
@@ -158,7 +158,7 @@ func checkJoined(w *Writer, s *snapshot, imported bool) (attached int, err error
 		switch found := serviceOf(&published, labels, hashName(labels)); {
 		case found == nil || found != st.compiled || st.id.imported != imported || !imported && s.serviceByID(st.id) != found:
 			return 0, fmt.Errorf("service %v is not found", k)
-		case st.id.Key != k || found.id != st.id || len(st.id.solo.ids) != 1 || st.id.solo.ids[0] != st.id:
+		case st.id.Key != k || found.id != st.id || len(st.id.solo.few) != 1 || st.id.solo.few[0] != st.id:
 			return 0, fmt.Errorf("service %v: another's identity", k)
 		case !bytes.Equal(st.id.wire, append(labels, "\x03svc"...)):
 			return 0, fmt.Errorf("service %v: wire %q", k, st.id.wire)
@@ -386,42 +386,67 @@ func (x *External) list() (addrs []netip.Addr) {
 // checkReverse checks that the reverse entries are just the ClusterIPs, external
 // addresses and endpoints of all services.
 func checkReverse(s *snapshot) error {
-	want := map[netip.Addr]map[*ident]int{}
-	note := func(id *ident, a netip.Addr) {
-		if want[a] == nil {
-			want[a] = map[*ident]int{}
-		}
-		want[a][id]++
-	}
+	ips, addrs := ownedAddrs{}, ownedAddrs{}
 	for l := range s.services.all {
 		if o := l.value.obj; o != nil {
-			for _, a := range slices.Concat(o.ClusterIPs, o.External.list()) {
-				note(l.value.id, a)
-			}
+			ips.note(l.value.id, o.ClusterIPs)
+			addrs.note(l.value.id, o.External.list())
 		}
 		for _, e := range l.value.scan() {
-			note(l.value.id, e.Addr)
+			addrs.note(l.value.id, []netip.Addr{e.Addr})
 		}
 	}
-	if s.reverse.len != len(want) {
-		return fmt.Errorf("%d reverse entries for %d addresses", s.reverse.len, len(want))
+	return errors.Join(ips.check("ClusterIPs", &s.clusterIPs), addrs.check("reverse", &s.reverse))
+}
+
+// ownedAddrs are the services that addresses belong to.
+type ownedAddrs map[netip.Addr]map[*ident]bool
+
+func (want ownedAddrs) note(id *ident, addrs []netip.Addr) {
+	for _, a := range addrs {
+		if want[a] == nil {
+			want[a] = map[*ident]bool{}
+		}
+		want[a][id] = true
 	}
-	for a, owners := range want {
-		got := s.ownersOf(a)
-		if len(got) != len(owners) {
-			return fmt.Errorf("%v has %d owners, not %d", a, len(got), len(owners))
+}
+
+func (want ownedAddrs) check(what string, t *trie[*owners]) error {
+	if t.len != len(want) {
+		return fmt.Errorf("%s: %d entries for %d addresses", what, t.len, len(want))
+	}
+	for a, services := range want {
+		o := ownersAt(t, hashAddr(a))
+		got := slices.Collect(o.all)
+		if len(got) != len(services) || o.len() != len(services) || len(got) == 1 && o != &got[0].solo {
+			return fmt.Errorf("%s: %v has %d owners, not %d, or one that is not alone", what, a, len(got), len(services))
 		}
-		others := false
-		for i, id := range got {
-			if owners[id] == 0 || slices.Contains(got[:i], id) {
-				return fmt.Errorf("%v does not belong to %v, or twice", a, id.Key)
-			}
-			clusterIP := s.serviceByID(id).hasClusterIP(a)
-			if clusterIP && others {
-				return fmt.Errorf("%v is the ClusterIP of %v, which is not the first", a, id.Key)
-			}
-			others = others || !clusterIP
+		if err := checkBag(o); err != nil {
+			return fmt.Errorf("%s: %v: %w", what, a, err)
 		}
+		for _, id := range got {
+			if !services[id] {
+				return fmt.Errorf("%s: %v does not belong to %v", what, a, id.Key)
+			}
+		}
+	}
+	return nil
+}
+
+// checkBag checks what bag's comment promises.
+func checkBag[V bagged](b *bag[V]) error {
+	seen := map[V]bool{}
+	for v := range b.all {
+		if seen[v] {
+			return fmt.Errorf("%v is in a bag twice", v)
+		}
+		seen[v] = true
+	}
+	switch {
+	case b.many == nil && len(b.few) > maxFew, b.many != nil && (b.few != nil || b.many.len <= maxFew/2):
+		return fmt.Errorf("a bag of %d has a list of %d", b.len(), len(b.few))
+	case b.many != nil:
+		return checkTrie("of a bag", *b.many)
 	}
 	return nil
 }
@@ -431,7 +456,7 @@ func checkPods(w *Writer, s *snapshot) error {
 	for _, o := range w.held[Pods].m {
 		p := o.(*Pod)
 		for _, a := range p.Addrs {
-			if !slices.Contains(s.podsAt(a), p) {
+			if !slices.Contains(slices.Collect(s.podsAt(a).all), p) {
 				return fmt.Errorf("pod %v is not found at %v", p.Key, a)
 			}
 			want[a]++
@@ -441,8 +466,11 @@ func checkPods(w *Writer, s *snapshot) error {
 		return fmt.Errorf("%d pod addresses, not %d", s.pods.len, len(want))
 	}
 	for a, n := range want {
-		if len(s.podsAt(a)) != n {
-			return fmt.Errorf("%d pods at %v, not %d", len(s.podsAt(a)), a, n)
+		if s.podsAt(a).len() != n {
+			return fmt.Errorf("%d pods at %v, not %d", s.podsAt(a).len(), a, n)
+		}
+		if err := checkBag(s.podsAt(a)); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -210,7 +210,7 @@ func (a *Answer) resolveApex(q *query, n int) {
 // reached at from outside.
 func (a *Answer) resolveExternalPTR(addr netip.Addr) {
 	a.addr = addr
-	for _, id := range a.snap.ownersOf(addr) {
+	for id := range a.snap.ownersOf(addr).all {
 		if a.owned(id).external().has(addr) {
 			a.found(hasExternal, a.qtype == dnswire.TypePTR)
 			return
@@ -330,7 +330,7 @@ func (a *Answer) walkExternalSRV(r *Record, yield func(*Record) bool) bool {
 // walkExternalPTR walks the names of the services that a.addr is one of.
 func (a *Answer) walkExternalPTR(r *Record, yield func(*Record) bool) bool {
 	r.Type = dnswire.TypePTR
-	for _, id := range a.snap.ownersOf(a.addr) {
+	for id := range a.snap.ownersOf(a.addr).all {
 		if !a.owned(id).external().has(a.addr) {
 			continue
 		}

@@ -141,3 +141,52 @@ func TestHostileLists(t *testing.T) {
 		within(t, fmt.Sprintf("%d %s, listed", n, h.what), do[0], do[1], plain)
 	}
 }
+
+// Very many objects may share an address. That they come and go costs as much
+// for each, together or one after the other.
+func TestHostileSharedAddress(t *testing.T) {
+	n := 10 * hostileSize()
+	plain := 65536 * plainCost(t)
+	for _, tc := range []struct {
+		what  string
+		world func(n int) []Object
+	}{
+		{"services of one address", servicesOfOneAddress},
+		{"services of one ClusterIP", func(n int) (all []Object) {
+			for i := range n {
+				all = append(all, &Service{Key: Key{"a", fmt.Sprint("s", i)}, ClusterIPs: []netip.Addr{ip(7)}})
+			}
+			return all
+		}},
+		{"services of one external address", func(n int) (all []Object) {
+			for i := range n {
+				all = append(all, &Service{Key: Key{"a", fmt.Sprint("s", i)}, External: NewExternal([]netip.Addr{ip(7)}, nil)})
+			}
+			return all
+		}},
+		{"pods of one address", podsOfOneAddress},
+	} {
+		together := func(n int) func() {
+			objects := tc.world(n)
+			return func() {
+				w := NewWriter()
+				w.update([]change{{fn: func(b *Batch) { replaceWith(b, objects) }}})
+				w.update([]change{{fn: func(b *Batch) { replaceWith(b, nil) }}})
+			}
+		}
+		oneByOne := func(n int) func() {
+			objects := tc.world(n)
+			return func() {
+				w := NewWriter()
+				for _, o := range objects {
+					w.update([]change{{fn: func(b *Batch) { b.Set(o) }}})
+				}
+				for _, o := range objects {
+					w.update([]change{{fn: func(b *Batch) { b.Delete(o.Resource(), o.ObjectKey(), 1) }}})
+				}
+			}
+		}
+		within(t, fmt.Sprintf("%d %s, together", n, tc.what), together(n), together(10*n), plain)
+		within(t, fmt.Sprintf("%d %s, one by one", n/10, tc.what), oneByOne(n/10), oneByOne(n), plain)
+	}
+}

@@ -20,7 +20,6 @@ package zone
 import (
 	"hash/maphash"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 )
 
@@ -58,7 +57,8 @@ type snapshot struct {
 	namespaces trie[*Namespace]
 	services   trie[*service]
 	imports    trie[*service] // of ServiceImports
-	reverse    trie[*owners]  // by address
+	clusterIPs trie[*owners]  // by address: whose ClusterIP it is
+	reverse    trie[*owners]  // by address: whose endpoint or external address it is
 	pods       trie[*podSet]  // by address
 	edit       edit           // the batch that it was published by
 	serial     uint32
@@ -133,8 +133,8 @@ func (ix *Index) ServiceKind(k Key) (Kind, bool) {
 // one. Should several share the address, as pods of the host network do, it is
 // any of them.
 func (ix *Index) PodAt(addr netip.Addr) *Pod {
-	if list := ix.current.Load().podsAt(addr.Unmap()); len(list) > 0 {
-		return list[0]
+	for p := range ix.current.Load().podsAt(addr.Unmap()).all {
+		return p
 	}
 	return nil
 }
@@ -184,18 +184,14 @@ func (s *snapshot) serviceByID(id *ident) *service {
 	return nil
 }
 
-// ownersOf returns the services that addr may belong to. The caller looks the
-// address up in each, which also tells apart addresses of equal hash.
-func (s *snapshot) ownersOf(addr netip.Addr) []*ident {
-	if o := s.ownersAt(hashAddr(addr)); o != nil {
-		return o.ids
-	}
-	return nil
-}
+// ownersOf returns the services that may have addr as an endpoint or external
+// address. The caller looks the address up in each, which also tells apart
+// addresses of equal hash.
+func (s *snapshot) ownersOf(addr netip.Addr) *owners { return ownersAt(&s.reverse, hashAddr(addr)) }
 
 // ownersAt returns the owners of the addresses with that hash, nil if none.
-func (s *snapshot) ownersAt(hash uint64) *owners {
-	for _, l := range s.reverse.at(hash) {
+func ownersAt(t *trie[*owners], hash uint64) *owners {
+	for _, l := range t.at(hash) {
 		if l.hash == hash {
 			return l.value
 		}
@@ -203,18 +199,11 @@ func (s *snapshot) ownersAt(hash uint64) *owners {
 	return nil
 }
 
-func (s *snapshot) podsAt(addr netip.Addr) []*Pod {
-	if set := s.podSetAt(addr); set != nil {
-		return set.pods
-	}
-	return nil
-}
-
-// podSetAt returns the pods with that address, nil if there are none.
-func (s *snapshot) podSetAt(addr netip.Addr) *podSet {
+// podsAt returns the pods with that address, nil if there are none.
+func (s *snapshot) podsAt(addr netip.Addr) *bag[*Pod] {
 	for _, l := range s.pods.at(hashAddr(addr)) {
 		if l.value.addr == addr {
-			return l.value
+			return &l.value.bag
 		}
 	}
 	return nil
@@ -247,7 +236,7 @@ func newIdent(k Key) (*ident, bool) {
 	}
 	id := &ident{Key: k, wire: wire}
 	id.hash = hashName(id.labels())
-	id.solo.ids = []*ident{id}
+	id.solo.few = []*ident{id}
 	return id, true
 }
 
@@ -288,48 +277,4 @@ func fold(c byte) byte {
 		return c + 'a' - 'A'
 	}
 	return c
-}
-
-// owners is the services that an address belongs to, each once, those whose
-// ClusterIP it is first. Immutable once published.
-type owners struct {
-	ids  []*ident
-	edit edit // the batch that made it; it changes it in place
-}
-
-// change returns o, which may be nil, with id being owner as now says and not as
-// before does; nil is no owner.
-func (o *owners) change(e edit, id *ident, before, now ownership) *owners {
-	if o == nil || len(o.ids) == 1 && o.ids[0] == id {
-		if now == notOwned {
-			return nil
-		}
-		return &id.solo
-	}
-	if o.edit != e {
-		o = &owners{append(make([]*ident, 0, len(o.ids)+1), o.ids...), e}
-	}
-	if before != notOwned {
-		if i := slices.Index(o.ids, id); i >= 0 {
-			o.ids = slices.Delete(o.ids, i, i+1)
-		}
-	}
-	switch now {
-	case isEndpoint:
-		o.ids = append(o.ids, id)
-	case isClusterIP:
-		o.ids = slices.Insert(o.ids, 0, id)
-	case notOwned:
-		if len(o.ids) == 1 {
-			return &o.ids[0].solo
-		}
-	}
-	return o
-}
-
-// podSet is the pods with one address. Immutable once published.
-type podSet struct {
-	addr netip.Addr
-	pods []*Pod
-	edit edit // the batch that made it; it changes it in place
 }

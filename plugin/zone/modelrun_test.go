@@ -251,11 +251,13 @@ func (s *snapshot) dump() string {
 		v := l.value
 		lines = append(lines, fmt.Sprintf("import %x %v %p %p %x %x %v", l.hash, v.id.Key, v, v.obj, v.v4, v.v6, v.slices))
 	}
-	for l := range s.reverse.all {
-		lines = append(lines, fmt.Sprintf("%x %v", l.hash, l.value.ids))
+	for what, t := range map[string]trie[*owners]{"reverse": s.reverse, "ClusterIP": s.clusterIPs} {
+		for l := range t.all {
+			lines = append(lines, fmt.Sprintf("%s %x %v", what, l.hash, slices.Collect(l.value.all)))
+		}
 	}
 	for l := range s.pods.all {
-		lines = append(lines, fmt.Sprintf("%x %v %v", l.hash, l.value.addr, l.value.pods))
+		lines = append(lines, fmt.Sprintf("%x %v %v", l.hash, l.value.addr, slices.Collect(l.value.all)))
 	}
 	slices.Sort(lines)
 	return fmt.Sprint(s.serial, s.synced, s.objects, lines)

@@ -77,7 +77,7 @@ func (a *Answer) findServers() *nameServers {
 		if a.view.opt.NoEndpoints {
 			break
 		}
-		for _, id := range a.snap.ownersOf(addr) {
+		for id := range a.snap.ownersOf(addr).all {
 			s := a.owned(id)
 			if s == nil || !s.hasEndpoint(addr) {
 				continue

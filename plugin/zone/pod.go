@@ -38,7 +38,7 @@ func (a *Answer) resolvePod(p *parts) {
 			return
 		}
 		a.total = 0
-		for _, pod := range a.snap.podsAt(a.addr) {
+		for pod := range a.snap.podsAt(a.addr).all {
 			if pod.Namespace == string(p.namespace[1:]) && isCanonical(p.first, a.addr) {
 				a.total++
 			}

@@ -13,12 +13,8 @@ func (a *Answer) resolvePTR(addr netip.Addr) {
 		return
 	}
 	a.addr = addr
-	owners := a.snap.ownersOf(addr)
-	for _, id := range owners { // those with a ClusterIP come first
-		if s := a.snap.serviceByID(id); s == nil || !s.hasClusterIP(addr) {
-			break
-		}
-		if s := a.owned(id); s != nil {
+	for id := range ownersAt(&a.snap.clusterIPs, a.deps[1]).all {
+		if s := a.owned(id); s.hasClusterIP(addr) {
 			a.svc = s
 			a.foundPTR()
 			return
@@ -28,7 +24,7 @@ func (a *Answer) resolvePTR(addr netip.Addr) {
 		if !a.ready(EndpointSlices) {
 			return
 		}
-		for _, id := range owners {
+		for id := range ownersAt(&a.snap.reverse, a.deps[1]).all {
 			if s := a.owned(id); s != nil && s.hasEndpoint(addr) {
 				a.foundPTR()
 				return
@@ -53,7 +49,7 @@ func (a *Answer) walkPTR(r *Record, yield func(*Record) bool) bool {
 		r.Target = dnswire.Name{Labels: a.svc.id.wire, Origin: a.view.primary}
 		return !a.fits(&r.Target) || yield(r)
 	}
-	for _, id := range a.snap.ownersOf(a.addr) {
+	for id := range a.snap.ownersOf(a.addr).all {
 		s := a.owned(id)
 		if s == nil {
 			continue

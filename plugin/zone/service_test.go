@@ -210,13 +210,13 @@ func TestSizes(t *testing.T) {
 		{"Port", unsafe.Sizeof(Port{}), 40},
 		{"Pod", unsafe.Sizeof(Pod{}), 72},
 		{"Namespace", unsafe.Sizeof(Namespace{}), 24},
-		{"ident", unsafe.Sizeof(ident{}), 104},
-		{"owners", unsafe.Sizeof(owners{}), 32},
-		{"podSet", unsafe.Sizeof(podSet{}), 56},
+		{"ident", unsafe.Sizeof(ident{}), 112},
+		{"owners", unsafe.Sizeof(owners{}), 40},
+		{"podSet", unsafe.Sizeof(podSet{}), 64},
 		{"serviceState", unsafe.Sizeof(serviceState{}), 48},
-		{"snapshot", unsafe.Sizeof(snapshot{}), 136},
+		{"snapshot", unsafe.Sizeof(snapshot{}), 152},
 		{"Record", unsafe.Sizeof(Record{}), 416},
-		{"Answer", unsafe.Sizeof(Answer{}), 1528},
+		{"Answer", unsafe.Sizeof(Answer{}), 1680},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s takes %d octets, not %d", tc.name, tc.got, tc.want)

@@ -164,22 +164,27 @@ func (b *Batch) compile(st *serviceState) {
 // reindex brings the reverse entries from what old gave rise to to what new
 // does.
 func (b *Batch) reindex(id *ident, old, new *service) {
-	any := func(*owners) bool { return true }
 	var addrs []netip.Addr
 	changedAddrs(old, new, func(addr netip.Addr) { addrs = append(addrs, addr) })
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	for _, addr := range slices.Compact(addrs) {
 		h := hashAddr(addr)
 		b.touched = append(b.touched, h)
-		before, now := old.owns(addr), new.owns(addr)
-		if before == now {
-			continue
-		}
-		if after := b.next.ownersAt(h).change(b.w.edit, id, before, now); after == nil {
-			b.next.reverse.remove(b.w.edit, h, any)
-		} else {
-			b.next.reverse.set(b.w.edit, h, after, any)
-		}
+		b.own(&b.next.clusterIPs, h, id, old.hasClusterIP(addr), new.hasClusterIP(addr))
+		b.own(&b.next.reverse, h, id, old.hasAddr(addr), new.hasAddr(addr))
+	}
+}
+
+// own notes in t whether id is an owner of the address with the hash h.
+func (b *Batch) own(t *trie[*owners], h uint64, id *ident, before, now bool) {
+	if before == now {
+		return
+	}
+	any := func(*owners) bool { return true }
+	if after := owned(ownersAt(t, h), b.w.edit, id, now); after == nil {
+		t.remove(b.w.edit, h, any)
+	} else {
+		t.set(b.w.edit, h, after, any)
 	}
 }
 
