@@ -64,9 +64,9 @@ func (a *Answer) walkAll(yield func(*Record) bool) bool {
 }
 
 // Addrs returns the addresses, packed, that are all of the answer, and of the
-// type asked for; nil if it is any other answer.
+// type asked for; nil if it is any other answer, or has not all that there are.
 func (a *Answer) Addrs() []byte {
-	if a.Outcome != Success || a.has != hasAddrs || len(a.aliases) > 0 || !a.sel.all() && !a.ofClusterIP() {
+	if a.most > 0 || a.Outcome != Success || a.has != hasAddrs || len(a.aliases) > 0 || !a.sel.all() && !a.ofClusterIP() {
 		return nil
 	}
 	return a.svcAddrs()

@@ -64,7 +64,7 @@ func (a *Answer) selectEndpoints() (pairs int) {
 	case byPort:
 		picked.of = slices.Grow(picked.of, len(s.slices))[:len(s.slices)]
 		for i, slice := range s.slices {
-			matching := a.sel.numMatching(slice.Ports)
+			matching := a.sel.numMatching(a.portsOf(slice.Ports))
 			picked.of[i] = matching > 0
 			for j := range uint32(setsPerSlice) {
 				set, width, _ := s.set(uint32(i)*setsPerSlice + j)
@@ -95,26 +95,53 @@ func (a *Answer) picks(ref endpointRef) bool {
 // says that this one has another name than the one before.
 func (a *Answer) endpoints(yield func(ref endpointRef, another bool) bool) {
 	s := a.svc
-	for i := a.picked.from; i < a.picked.to; {
+	from, to := a.picked.from, a.picked.to
+	first := a.turn(from, to, func(i int) bool { return s.sameTarget(s.labelRef(i-1), s.labelRef(i)) })
+	_ = a.between(first, to, yield) && a.between(from, first, yield)
+}
+
+// between is endpoints for some places of the order.
+func (a *Answer) between(from, to int, yield func(ref endpointRef, another bool) bool) bool {
+	s := a.svc
+	for i := from; i < to; {
 		another := true
-		for end := s.targetEnd(i, a.picked.to); i < end; i++ {
+		for end := s.targetEnd(i, to); i < end; i++ {
 			ref := s.labelRef(i)
 			if !a.picks(ref) {
 				continue
 			}
 			if !yield(ref, another) {
-				return
+				return false
 			}
 			another = false
 		}
 	}
+	return true
+}
+
+// turn returns at which of the places between from and to a walk begins, which
+// goes on from the first when it has come to the end: at the first, or, if not all
+// records are to be given, at some other that is not like the place before it.
+func (a *Answer) turn(from, to int, like func(i int) bool) int {
+	if a.most == 0 || from == to {
+		return from
+	}
+	first := from + a.start%(to-from)
+	for first > from && first < to && like(first) {
+		first++
+	}
+	return first
 }
 
 func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 	r.Type = a.qtype
 	if a.sel.all() || a.ofClusterIP() {
-		r.Packed = a.svcAddrs()
-		return yield(r)
+		for _, some := range a.someAddrs() {
+			if r.Packed = some; len(some) > 0 && !yield(r) {
+				return false
+			}
+		}
+		return true
 	}
 	// In both orders, equal addresses of what is picked come one after the other.
 	s := a.svc
@@ -125,8 +152,14 @@ func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 	case a.qtype == dnswire.TypeAAAA:
 		from, to = s.n4, s.n
 	}
+	first := a.turn(from, to, func(i int) bool { return bytes.Equal(s.addrAt(at(s, i-1)), s.addrAt(at(s, i))) })
+	given := 0
 	var last []byte
-	for i := from; i < to; i++ {
+	for n := range to - from {
+		i := first + n
+		if i >= to {
+			i -= to - from
+		}
 		ref := at(s, i)
 		addr := s.addrAt(ref)
 		if addrType(addr) != a.qtype || bytes.Equal(addr, last) || !a.picks(ref) {
@@ -136,8 +169,27 @@ func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 		if !yield(r) {
 			return false
 		}
+		if given++; given == a.most {
+			break
+		}
 	}
 	return true
+}
+
+// someAddrs returns the addresses of the service's own name that are to be given,
+// in two parts.
+func (a *Answer) someAddrs() [2][]byte {
+	all, width := a.svcAddrs(), 4
+	if a.qtype == dnswire.TypeAAAA {
+		width = 16
+	}
+	n := len(all) / width
+	if a.most == 0 || n <= a.most {
+		return [2][]byte{all}
+	}
+	from := a.start % n
+	end := from + a.most
+	return [2][]byte{all[from*width : min(end, n)*width], all[:max(0, end-n)*width]}
 }
 
 // walkClusterSRV walks the SRV records of a service with ClusterIPs: one for
@@ -147,8 +199,9 @@ func (a *Answer) walkClusterSRV(r *Record, yield func(*Record) bool) bool {
 	any := false
 	r.Type, r.Weight, r.Target, r.TargetRef = dnswire.TypeSRV, weight(a.total), self, 1
 	a.ports.reset()
-	for i := range a.svc.obj.Ports {
-		p := &a.svc.obj.Ports[i]
+	ports := a.portsOf(a.svc.obj.Ports)
+	for i := range ports {
+		p := &ports[i]
 		if !a.sel.matches(p) || p.Number < 0 || !a.ports.add(p.Number) {
 			continue
 		}
@@ -186,26 +239,34 @@ func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 	s := a.svc
 	r.Type, r.Weight = dnswire.TypeSRV, weight(a.total)
 	n, fits := 0, false
-	var last *EndpointSlice
+	given, names := 0, 0 // records, and names in them
+	a.numbers.begin(len(s.slices))
+	var last portNumbers
+srv:
 	for ref, another := range a.endpoints {
-		_, _, slice := s.set(ref.set)
 		if another {
 			n++
 			r.Target, r.TargetRef = a.endpointName(ref), n
 			fits = a.fits(&r.Target)
 			a.ports.reset()
-		} else if slice == last {
-			continue // the same ports
+			last = portNumbers{}
 		}
-		last = slice
-		for i := range slice.Ports {
-			p := &slice.Ports[i]
-			if !a.sel.matches(p) || p.Number < 0 || !a.ports.add(p.Number) || !fits {
+		numbers := a.numbersOf(ref)
+		if numbers == last || !fits {
+			continue
+		}
+		last = numbers
+		for _, number := range numbers.in(&a.numbers) {
+			if !a.ports.add(number) {
 				continue
 			}
-			r.Port = uint16(p.Number)
+			r.Port = uint16(number)
 			if !yield(r) {
 				return false
+			}
+			names = n
+			if given++; given == a.most {
+				break srv
 			}
 		}
 	}
@@ -214,12 +275,13 @@ func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 	var had []byte
 	for ref, another := range a.endpoints {
 		if another {
-			n++
+			if n++; n > names {
+				break
+			}
 			r.Owner, r.OwnerRef = a.endpointName(ref), n
 			fits = a.nameLen(&r.Owner) <= maxName
 			had = nil
 		}
-		_, _, slice := s.set(ref.set)
 		addr := s.addrAt(ref)
 		if !fits || bytes.Equal(addr, had) || len(a.numbersOf(ref).in(&a.numbers)) == 0 {
 			continue
@@ -230,6 +292,12 @@ func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 		}
 	}
 	return true
+}
+
+// numbersOf returns the port numbers that are picked of an endpoint's slice.
+func (a *Answer) numbersOf(ref endpointRef) portNumbers {
+	i := ref.set / setsPerSlice
+	return a.numbers.of(i, a.portsOf(a.svc.slices[i].Ports), &a.sel)
 }
 
 // endpointName returns an endpoint's name. Its label is in a.scratch, and those

@@ -2,6 +2,7 @@ package zone
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 
@@ -72,6 +73,8 @@ type state struct {
 	namespace *Namespace // the pod's
 	addr      netip.Addr // the pod's, or the one that a PTR is asked for
 	total     int        // what SRV weights are a share of
+	most      int        // how many records of endpoints to give; 0 is all
+	start     int        // if not all: the place in their order to begin at
 	servers   *nameServers
 
 	deps  [2]uint64 // hashes whose generations a negative answer depends on
@@ -258,9 +261,6 @@ func (a *Answer) resolveBelow(q *query, o *origin, p *parts) {
 	}
 }
 
-func (a *Answer) hasNamespace(p *parts) bool {
-	a.namespace = a.snap.namespace(p.namespace, a.deps[0])
-	return a.namespace != nil && a.view.lists(a.namespace.Name)
 // aboveEndpoints reports whether q's name is one that names of a.svc's endpoints
 // are below: _zone.<service>, pin._zone.<service> and prefer._zone.<service>, or,
 // of a cluster that has endpoints, <cluster>.<service>.
@@ -278,6 +278,9 @@ func (a *Answer) aboveEndpoints(q *query, o *origin) bool {
 	}
 }
 
+func (a *Answer) hasNamespace(p *parts) bool {
+	a.namespace = a.snap.namespace(p.namespace, a.deps[0])
+	return a.namespace != nil && a.view.lists(a.namespace.Name)
 }
 
 // owned returns the service id as it is now, or nil if the view hides it.
@@ -348,11 +351,11 @@ func (a *Answer) found(has content, ofType bool) {
 // exist, and then what of that is of the type asked for.
 func (a *Answer) resolveService(p *parts, services *trie[*service]) {
 	s := serviceOf(services, p.service, a.deps[1])
+	a.svc, a.sel = s, p.sel
 	if s == nil || s.obj == nil {
 		a.Outcome = NameError
 		return
 	}
-	a.svc, a.sel = s, p.sel
 	if s.obj.Kind == ExternalName {
 		a.resolveExternalName()
 		return
@@ -417,6 +420,9 @@ func (a *Answer) resolveType() {
 		a.has = hasSRV
 	}
 	a.found(a.has, a.has != nothing && !a.empty())
+	if most := a.view.opt.MaxAnswers; most > 0 && most < a.total && a.has != nothing && !a.ofClusterIP() && !a.transfer {
+		a.most, a.start = most, rand.IntN(a.svc.n)
+	}
 }
 
 func (a *Answer) resolveExternalName() {

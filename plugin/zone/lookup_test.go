@@ -291,7 +291,7 @@ func TestMulticluster(t *testing.T) {
 			{"_http._tcp.web.shop.svc.set.cluster.local. SRV", "_http._tcp.web.shop.svc.set SRV 0 50 80 web.shop.svc.set\n+web.shop.svc.set A 10.97.0.10\n+web.shop.svc.set AAAA fd97::10"},
 			{"_nope._tcp.web.shop.svc.set.cluster.local. SRV", "NXDOMAIN"}, {"http.tcp.web.shop.svc.set.cluster.local. SRV", "NXDOMAIN"}, // an endpoint http of a cluster tcp
 			{"10-1-0-1.east.web.shop.svc.set.cluster.local. A", "10-1-0-1.east.web.shop.svc.set A 10.1.0.1"}, {"10-1-0-1.web.shop.svc.set.cluster.local. A", "NXDOMAIN"},
-			{"10-1-0-2.east.web.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"east.web.shop.svc.set.cluster.local. A", "NXDOMAIN"},
+			{"10-1-0-2.east.web.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"east.web.shop.svc.set.cluster.local. A", "NODATA"},
 			{"pending.shop.svc.set.cluster.local. A", "NODATA"}, {"portless.shop.svc.set.cluster.local. A", "NXDOMAIN"}, {"lonely.shop.svc.set.cluster.local. A", "lonely.shop.svc.set A 10.97.0.12"},
 			{"web.gone.svc.set.cluster.local. A", "NXDOMAIN"}, {"a.b.c.web.shop.svc.set.cluster.local. A", "NXDOMAIN"},
 		},

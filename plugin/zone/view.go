@@ -48,6 +48,10 @@ type Options struct {
 	// the services of a set of clusters (ServiceImports) and not the cluster's
 	// own. NoEndpoints does not concern them.
 	Multicluster []string
+	// MaxAnswers is how many addresses, or SRV records, of endpoints an answer has at
+	// most: of more it has others each time, chosen at random. 0 is no limit. Zone
+	// transfers have all.
+	MaxAnswers int
 	// Zonal says that headless services, not imported ones, also have names that
 	// pick the endpoints in a topology zone.
 	Zonal bool
