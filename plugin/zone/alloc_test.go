@@ -249,6 +249,33 @@ func BenchmarkUpdate(b *testing.B) {
 			}
 		})
 	}
+	for what, endpoint := range map[string]func(int) Endpoint{
+		"address": func(i int) Endpoint { return Endpoint{Addr: netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), 1})} },
+		"hostname": func(i int) Endpoint {
+			return Endpoint{Addr: netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), 1}), Name: fmt.Sprintf("h%d", i)}
+		},
+	} {
+		w := worldOf(b, "namespace a\nservice a/db headless")
+		var forms [2]*EndpointSlice
+		for from := 0; from < 5000; from += 100 {
+			for form := range forms {
+				var list []Endpoint
+				for i := range 100 - form {
+					list = append(list, endpoint((from+i)*7919%5000))
+				}
+				forms[form] = &EndpointSlice{Key: Key{"a", fmt.Sprint("s", from)}, Service: "db", Version: uint64(3 + form), Ports: httpPort, Ready: NewEndpoints(list)}
+			}
+			w.Update(func(batch *Batch) { batch.Set(forms[0]) })
+		}
+		b.Run("1_"+what+"_of_a_service_with_5000", func(b *testing.B) {
+			b.ReportAllocs()
+			i := 1
+			for b.Loop() {
+				w.Update(func(batch *Batch) { batch.Set(forms[i&1]) })
+				i++
+			}
+		})
+	}
 	w := bigHeadless(b, 5000)
 	forms := [2]*EndpointSlice{slice100(7, 3), slice100(7, 3)}
 	forms[1].Ready = NewEndpoints([]Endpoint{{Addr: netip.MustParseAddr("10.1.7.1")}})

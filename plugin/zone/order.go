@@ -267,10 +267,24 @@ func (s *service) labelRef(i int) endpointRef {
 
 // sameTarget reports whether two endpoints have one name.
 func (s *service) sameTarget(a, b endpointRef) bool {
-	if s.byLabel == nil {
-		return a.set%2 == b.set%2 && bytes.Equal(s.addrAt(a), s.addrAt(b))
+	var label [48]byte
+	switch x, y := s.nameAt(a), s.nameAt(b); {
+	case x == "" && y == "":
+		if !bytes.Equal(s.addrAt(a), s.addrAt(b)) {
+			return false
+		}
+	case x == "":
+		if compareFold(y, s.appendName(label[:0], a)) != 0 {
+			return false
+		}
+	case y == "":
+		if compareFold(x, s.appendName(label[:0], b)) != 0 {
+			return false
+		}
+	case compareFold(x, y) != 0:
+		return false
 	}
-	return s.compareTarget(a, b) == 0
+	return !s.id.imported || compareFold(s.clusterOf(a.set), s.clusterOf(b.set)) == 0
 }
 
 // at returns the places of the endpoints with the address addr in the order by
