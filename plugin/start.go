@@ -3,16 +3,19 @@ package clusterdns
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/clusterdns/clusterdns/plugin/fastlane"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
 // startup starts the stanzas of one Corefile: all take hold of their feeds
@@ -21,6 +24,7 @@ import (
 type startup struct {
 	stanzas []starting
 	began   time.Time // zero: not yet
+	first   bool      // the process has served nothing before
 }
 
 // starting is a stanza and its server.
@@ -48,6 +52,9 @@ func registerStart(c *caddy.Controller, h *Handler, server *dnsserver.Config) {
 func (s *startup) start(h *Handler) error {
 	if s.began.IsZero() {
 		s.began = time.Now()
+		claims.Lock()
+		s.first = len(claims.list) == 0
+		claims.Unlock()
 		for _, of := range s.stanzas {
 			of.h.listens = strings.Join(append([]string{of.server.Port}, of.server.ListenHosts...), " ")
 			if err := of.h.open(localAddrs(of.server.ListenHosts)); err != nil {
@@ -55,8 +62,30 @@ func (s *startup) start(h *Handler) error {
 			}
 		}
 	}
-	h.wait(s.began)
+	if err := h.wait(s.began); err != nil {
+		if addr := s.taken(); addr != "" {
+			return plugin.Error(h.cfg.word, fmt.Errorf("%s: the index is not complete after %v, and another process serves at %s, which goes on: %w",
+				h.cfg.where, h.cfg.startupTimeout, addr, err))
+		}
+		log.Warningf("Starting without a complete index, names that depend on it are SERVFAIL: %v", err)
+	}
 	return nil
+}
+
+// taken returns an address at which the stanzas are about to be served and
+// another process of the same user serves already, "" if there is none.
+func (s *startup) taken() string {
+	if !s.first {
+		return "" // the sockets there are ours
+	}
+	for _, of := range s.stanzas {
+		for _, host := range of.server.ListenHosts {
+			if addr := net.JoinHostPort(host, of.server.Port); of.server.Transport == transport.DNS && fastlane.Strangers(addr, 0) > 0 {
+				return addr
+			}
+		}
+	}
+	return ""
 }
 
 // open takes hold of the feed. If its index is empty where that of the stanza
@@ -86,8 +115,8 @@ func (h *Handler) open(local []netip.Addr) error {
 
 // wait waits until the index that h shows is complete, but no longer than
 // startup_timeout from began on: a server that answers SERVFAIL to some is
-// better than none.
-func (h *Handler) wait(began time.Time) {
+// better than none. Then it returns what is missing, and why.
+func (h *Handler) wait(began time.Time) error {
 	ctx, cancel := context.WithDeadline(context.Background(), began.Add(h.cfg.startupTimeout))
 	defer cancel()
 	for h.view.Index() == h.feed.Index() && !h.Ready() {
@@ -95,14 +124,14 @@ func (h *Handler) wait(began time.Time) {
 		err := h.feed.WaitSynced(tick, h.needs()...)
 		stop()
 		if err == nil {
-			return
+			return nil
 		}
 		if ctx.Err() != nil {
-			log.Warningf("Starting without a complete index, names that depend on it are SERVFAIL: %v", err)
-			return
+			return err
 		}
 		log.Infof("Waiting for the index: %v", err)
 	}
+	return nil
 }
 
 // predecessor returns the claim of the stanza that h takes the place of in a

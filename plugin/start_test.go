@@ -2,8 +2,10 @@ package clusterdns
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +16,8 @@ import (
 	"github.com/clusterdns/clusterdns/test/dnstext"
 
 	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin/pkg/reuseport"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
 // clusterAPI is an API server of a cluster with the service web in namespace
@@ -291,5 +295,37 @@ func TestPredecessor(t *testing.T) {
 		if got != row.want {
 			t.Errorf("%s: another's place", row.what)
 		}
+	}
+}
+
+// A process that has no index does not begin where another one serves: what is
+// sent there would be shared between the two.
+func TestLeavesAddressToAnother(t *testing.T) {
+	other, err := reuseport.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	_, port, _ := net.SplitHostPort(other.LocalAddr().String())
+	begin := func() error {
+		cfg, err := parse(controller("clusterdns cluster.local {\nendpoint http://127.0.0.1:1\nstartup_timeout 10ms\n}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, s := &Handler{cfg: cfg}, new(startup)
+		h.starts = s
+		s.stanzas = []starting{{h, &dnsserver.Config{Port: port, ListenHosts: []string{"127.0.0.1"}, Transport: transport.DNS}}}
+		t.Cleanup(func() { giveUp(func(of *Handler) bool { return of == h }) })
+		return s.start(h)
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("no table of sockets")
+	}
+	want := "the index is not complete after 10ms, and another process serves at 127.0.0.1:" + port + ", which goes on"
+	if err := begin(); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got error %v, want one with %q", err, want)
+	}
+	if err := begin(); err != nil { // the first one's claim is held
+		t.Errorf("in a reload: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,19 +49,19 @@ type Lane struct {
 	before  []string // inodes of the UDP sockets that were there first
 	sockets *sockets
 	workers []*worker
-	tcp     *dns.Server
+	tcp     []*dns.Server // one for each listener
 	program atomic.Pointer[Program]
 
 	streams  streams
-	steering sync.Mutex    // of sockets; once the lane closes nobody steers to it
-	accepts  atomic.Uint64 // times that the listener's goroutine came by
+	steering sync.Mutex               // of sockets; once the lane closes nobody steers to it
+	accepts  [listeners]atomic.Uint64 // times that a listener's goroutine came by
 	passed   *passed
 	panics   atomic.Uint64
 	errors   atomic.Uint64
 	unsent   atomic.Uint64
 	closed   chan struct{}
 	closeOne sync.Once
-	tcpEnded chan struct{} // closed when the listener and all streams are
+	tcpEnded sync.WaitGroup // the listeners and all streams
 }
 
 type laneConfig struct {
@@ -84,20 +85,23 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 	}
 	l := &Lane{
 		cfg: laneConfig{cfg, opt}, before: before, sockets: s, passed: newPassed(cfg.MaxPassed),
-		closed: make(chan struct{}), tcpEnded: make(chan struct{}),
+		closed: make(chan struct{}),
 	}
 	l.program.Store(p)
 	for _, c := range s.UDP {
 		l.workers = append(l.workers, l.newWorker(c))
 	}
 	addProcs(len(l.workers))
-	l.tcp = &dns.Server{
-		Listener: listener{s.TCP, l}, Net: "tcp", Handler: l.passed.streamed(l.serveDNS),
-		TsigSecret:    map[string]string{},
-		MaxTCPQueries: -1, // streams count, also what the dns.Server does not see
-		ReadTimeout:   cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout,
-		IdleTimeout: func() time.Duration { return l.program.Load().IdleTimeout },
+	for i, tcp := range s.TCP {
+		l.tcp = append(l.tcp, &dns.Server{
+			Listener: listener{tcp, l, &l.accepts[i]}, Net: "tcp", Handler: l.passed.streamed(l.serveDNS),
+			TsigSecret:    map[string]string{},
+			MaxTCPQueries: -1, // streams count, also what the dns.Server does not see
+			ReadTimeout:   cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout,
+			IdleTimeout: func() time.Duration { return l.program.Load().IdleTimeout },
+		})
 	}
+	l.tcpEnded.Add(len(l.tcp))
 	var started sync.WaitGroup
 	for _, server := range l.servers() {
 		started.Add(1)
@@ -106,8 +110,8 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 			if err := server.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
 				l.report(fmt.Errorf("serving: %w", err))
 			}
-			if server == l.tcp {
-				close(l.tcpEnded)
+			if server.Listener != nil {
+				l.tcpEnded.Done()
 			}
 		}()
 	}
@@ -123,7 +127,7 @@ func Open(cfg Config, opt Options, p *Program) (*Lane, error) {
 }
 
 func (l *Lane) servers() []*dns.Server {
-	all := []*dns.Server{l.tcp}
+	all := slices.Clone(l.tcp)
 	for _, w := range l.workers {
 		all = append(all, w.server)
 	}
@@ -151,7 +155,8 @@ const steerGrace = 50 * time.Millisecond
 
 // Close ends the lane without losing what has been sent to it:
 //
-//  1. The kernel is told to steer to CoreDNS's sockets.
+//  1. The kernel is told to steer to CoreDNS's sockets, or to those of the
+//     process that is there to take over: see handOver.
 //  2. The workers empty their sockets, as does the listener.
 //  3. Everything that is under way in the chain gets its reply, and streams
 //     go on until their clients pause.
@@ -161,15 +166,15 @@ func (l *Lane) Close(ctx context.Context) {
 	l.closeOne.Do(func() {
 		close(l.closed)
 		l.steering.Lock()
-		err := l.sockets.SteerAway()
+		taken, err := l.handOver(ctx)
+		if !taken {
+			err = errors.Join(err, l.sockets.SteerAway())
+		}
 		l.steering.Unlock()
 		if err != nil {
 			l.report(err) // the sockets' closing will do it, with what is in them lost
 		}
-		select { // what is on its way to us nevertheless, see SteerAway
-		case <-time.After(steerGrace):
-		case <-ctx.Done():
-		}
+		pause(ctx, steerGrace) // what is on its way to us nevertheless, see SteerAway
 		var down sync.WaitGroup
 		for _, w := range l.workers {
 			down.Go(func() {
@@ -178,24 +183,38 @@ func (l *Lane) Close(ctx context.Context) {
 			})
 		}
 		down.Go(func() {
-			for readable(l.sockets.TCP) && ctx.Err() == nil { // for the server to accept
-				time.Sleep(time.Millisecond)
+			for _, tcp := range l.sockets.TCP {
+				accepted(ctx, tcp)
+				tcp.Close()
 			}
 			// Once it is shut down a dns.Server closes each connection after the
 			// next message, whatever has been sent behind it. So it is the last to
 			// know.
-			l.sockets.TCP.Close()
 			l.streams.end()
+			ended := make(chan struct{})
+			go func() {
+				l.tcpEnded.Wait()
+				close(ended)
+			}()
 			select {
-			case <-l.tcpEnded:
+			case <-ended:
 			case <-ctx.Done():
 			}
-			l.tcp.ShutdownContext(ctx)
+			for _, server := range l.tcp {
+				server.ShutdownContext(ctx)
+			}
 		})
 		down.Wait()
 		l.sockets.Close() // for the servers that never came up, or not down
 		addProcs(-len(l.workers))
 	})
+}
+
+// accepted waits until the connections that wait at tcp have been accepted.
+func accepted(ctx context.Context, tcp *net.TCPListener) {
+	for readable(tcp) && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // Watching: a goroutine that has datagrams or connections waiting and has not
@@ -222,9 +241,10 @@ func (l *Lane) watched() (all []*watched) {
 			return err == nil && n > 0
 		}})
 	}
-	return append(all, &watched{
-		what: "the listener", turns: &l.accepts, waiting: func() bool { return readable(l.sockets.TCP) },
-	})
+	for i, tcp := range l.sockets.TCP {
+		all = append(all, &watched{what: fmt.Sprintf("listener %d", i), turns: &l.accepts[i], waiting: func() bool { return readable(tcp) }})
+	}
+	return all
 }
 
 // stalled is called at each tick.
@@ -317,5 +337,5 @@ func (l *Lane) Stats() Stats {
 func (l *Lane) Shifted() {
 	l.steering.Lock()
 	defer l.steering.Unlock()
-	l.sockets.others = 1
+	l.sockets.others, l.sockets.shifted = 1, true
 }

@@ -72,6 +72,9 @@ func (s *standIn) load(t *testing.T, network string, clients int, names ...strin
 	var all sync.WaitGroup
 	stop := make(chan struct{})
 	asked := []string{"127.0.0.1"}
+	if strings.HasPrefix(s.addr, "[::1]") {
+		asked = []string{"::1"}
+	}
 	if strings.HasPrefix(s.addr, ":") {
 		asked = []string{"127.0.0.1", "::1", "127.0.0.2"}
 	}
@@ -470,7 +473,7 @@ func TestStalledListener(t *testing.T) {
 	l.streams.mu.Unlock()
 	receiveFrom(t, "the lane has closed itself", stalled, 1)
 	s.client(t, "udp", "127.0.0.1").want(t, "coredns", "lane")
-	if log := f.logged(); !strings.Contains(log, "the listener has not received for 60ms") {
+	if log := f.logged(); !strings.Contains(log, "listener 0 has not received for 60ms") && !strings.Contains(log, "listener 1 has not received for 60ms") {
 		t.Errorf("logged %q", log)
 	}
 }

@@ -31,9 +31,11 @@ type sockets struct {
 	// UDP are the n workers' of openSockets, each with queues sockets, in the
 	// order of their indices.
 	UDP []*mmsg.Conn
-	TCP *net.TCPListener
+	// TCP are the listeners, in the order of their indices: see handOver.
+	TCP []*net.TCPListener
 
-	others int
+	others  int
+	shifted bool // indices are not what they were
 	// How many members the groups had before ours, so that this is the index of
 	// our first.
 	udpBefore, tcpBefore int
@@ -53,7 +55,10 @@ const (
 	queues    = 1 << logQueues
 )
 
-// openSockets opens the UDP sockets of n workers and a TCP listener at addr, where a
+// listeners is how many TCP listeners there are: more than one, for handOver.
+const listeners = 2
+
+// openSockets opens the UDP sockets of n workers and the TCP listeners at addr, where a
 // CoreDNS server is bound already; addr is the string that it listens on, so
 // that the sockets come out alike, dual-stack or not. others ≥ 1 is how many
 // UDP sockets CoreDNS holds there, and how many listeners, one unless there is
@@ -96,7 +101,7 @@ const openTries = 3
 // It may be called again, after SteerAway as well. After an error some traffic
 // may be steered and some not.
 func (s *sockets) Steer() error {
-	return s.steer(choice{first: s.udpBefore, n: len(s.UDP), logQueues: logQueues, keys: s.keys}, choice{first: s.tcpBefore, n: 1})
+	return s.steer(choice{first: s.udpBefore, n: len(s.UDP), logQueues: logQueues, keys: s.keys}, choice{first: s.tcpBefore, n: len(s.TCP)})
 }
 
 // SteerAway has the kernel give every new datagram and connection to CoreDNS's
@@ -109,6 +114,16 @@ func (s *sockets) SteerAway() error {
 	return s.steer(choice{n: s.others}, choice{n: s.others})
 }
 
+// behind returns how many UDP sockets and TCP listeners stand behind ours.
+func (s *sockets) behind(addr string) (udp, tcp int, err error) {
+	all, err := udpMembers(addr)
+	if err != nil {
+		return 0, 0, err
+	}
+	tcp, err = tcpHolders(addr)
+	return len(all) - s.udpBefore - len(s.UDP)*queues, tcp - s.tcpBefore - len(s.TCP), err
+}
+
 // Close closes the sockets. What they hold is lost. The group keeps its
 // program: after SteerAway that spreads over CoreDNS's sockets still, after
 // Steer its indices are out of range and the kernel hashes.
@@ -117,8 +132,8 @@ func (s *sockets) Close() error {
 	for _, c := range s.UDP {
 		errs = append(errs, c.Close())
 	}
-	if s.TCP != nil {
-		errs = append(errs, s.TCP.Close())
+	for _, l := range s.TCP {
+		errs = append(errs, l.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -155,17 +155,19 @@ func checkEarly(c *net.UDPConn) error {
 }
 
 func (s *sockets) openTCP(addr string) error {
-	l, err := listenTCP(addr)
+	for range listeners {
+		l, err := listenTCP(addr)
+		if err != nil {
+			return err
+		}
+		s.TCP = append(s.TCP, l.(*net.TCPListener))
+	}
+	after, err := tcpHolders(addr)
 	if err != nil {
 		return err
 	}
-	s.TCP = l.(*net.TCPListener)
-	after, err := holders("tcp", l.Addr().(*net.TCPAddr).AddrPort())
-	if err != nil {
-		return err
-	}
-	if after != s.tcpBefore+1 {
-		return fmt.Errorf("%d TCP listeners hold %v, expected %d of others and ours", after, l.Addr(), s.tcpBefore)
+	if after != s.tcpBefore+listeners {
+		return fmt.Errorf("%d TCP listeners hold %s, expected %d of others and %d of ours", after, addr, s.tcpBefore, listeners)
 	}
 	return nil
 }
@@ -221,6 +223,15 @@ func udpMembers(addr string) ([]string, error) {
 	return members("udp", a.AddrPort())
 }
 
+// tcpHolders returns how many TCP listeners are bound to addr.
+func tcpHolders(addr string) (int, error) {
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return 0, err
+	}
+	return holders("tcp", a.AddrPort())
+}
+
 // inodes returns those of the sockets at addr in a table of /proc/net
 // (proc_net(5)), whose second column is the local address: each word of four
 // octets in hex as the host reads it, and the port. The tenth is the inode.
@@ -273,12 +284,13 @@ func (s *sockets) steer(udp, tcp choice) error {
 	if err := udp.attach(s.UDP[0].Control); err != nil {
 		return fmt.Errorf("steering datagrams at %v: %w", s.UDP[0].LocalAddr(), err)
 	}
-	raw, err := s.TCP.SyscallConn()
+	last := s.TCP[len(s.TCP)-1] // which handOver closes last
+	raw, err := last.SyscallConn()
 	if err == nil {
 		err = tcp.attach(raw.Control)
 	}
 	if err != nil {
-		return fmt.Errorf("steering connections at %v: %w", s.TCP.Addr(), err)
+		return fmt.Errorf("steering connections at %v: %w", last.Addr(), err)
 	}
 	return nil
 }

@@ -140,6 +140,13 @@ func serveTCP(t *testing.T, l *net.TCPListener, name string) {
 	})
 }
 
+// serveTCP answers every connection at the lane's listeners with "lane".
+func (s *sockets) serveTCP(t *testing.T) {
+	for _, l := range s.TCP {
+		serveTCP(t, l, "lane")
+	}
+}
+
 // dial connects to port at addr from a port of its own.
 func dial(t *testing.T, network, addr, port string) net.Conn {
 	t.Helper()
@@ -207,7 +214,7 @@ func TestSteering(t *testing.T) {
 					for _, c := range lane.UDP {
 						serveUDP(t, c, "lane")
 					}
-					serveTCP(t, lane.TCP, "lane")
+					lane.serveTCP(t)
 					for range 2 {
 						if err := lane.Steer(); err != nil {
 							t.Fatal(err)
@@ -229,7 +236,7 @@ func TestSteering(t *testing.T) {
 					for _, c := range lane.UDP {
 						serveUDP(t, c, "lane")
 					}
-					serveTCP(t, lane.TCP, "lane")
+					lane.serveTCP(t)
 					if err := lane.Steer(); err != nil {
 						t.Fatal(err)
 					}
@@ -292,7 +299,7 @@ func TestDrain(t *testing.T) {
 		for _, c := range lane.UDP {
 			serveUDP(t, c, "lane")
 		}
-		serveTCP(t, lane.TCP, "lane")
+		lane.serveTCP(t)
 		for _, c := range append(udp, tcp...) {
 			buf := make([]byte, 64)
 			n, err := c.Read(buf)
@@ -316,7 +323,7 @@ func TestStranger(t *testing.T) {
 	for _, c := range lane.UDP {
 		serveUDP(t, c, "lane")
 	}
-	serveTCP(t, lane.TCP, "lane")
+	lane.serveTCP(t)
 	if err := lane.Steer(); err != nil {
 		t.Fatal(err)
 	}

@@ -72,11 +72,12 @@ func (a *streams) end() {
 // listener makes streams of the connections that it accepts.
 type listener struct {
 	net.Listener
-	lane *Lane
+	lane    *Lane
+	accepts *atomic.Uint64
 }
 
 func (l listener) Accept() (net.Conn, error) {
-	l.lane.accepts.Add(1)
+	l.accepts.Add(1)
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err

@@ -106,7 +106,8 @@ func newKeeper(openLane func(fastlane.Config, fastlane.Options, *fastlane.Progra
 // started arrive at once, or not at all, which arrivalTimeout allows for: where
 // another plugin has put its own hook in the place of ours. A lane that failed
 // is tried again after retryAfter, and then after twice as long each time.
-// Other processes' sockets are looked for every watchEvery. CoreDNS says when a reload is over, but to nobody if another plugin fails to
+// Other processes' sockets are looked for every watchEvery, and every sharedEvery
+// where a lane waits for them to go. CoreDNS says when a reload is over, but to nobody if another plugin fails to
 // shut down: settleTimeout is longer than it takes to stop servers.
 const (
 	laneTimeout    = 5 * time.Second
@@ -114,6 +115,7 @@ const (
 	retryAfter     = 2 * time.Second
 	retryAtMost    = 5 * time.Minute
 	watchEvery     = 10 * time.Second
+	sharedEvery    = time.Second
 	settleTimeout  = 30 * time.Second
 )
 
@@ -322,7 +324,11 @@ func (k *keeper) stalled(at *address, l lane) {
 // failed has the lane at at tried again after a while.
 func (k *keeper) failed(at *address, err error) {
 	wait := min(retryAfter<<min(at.failures, 16), retryAtMost)
-	at.failures++
+	if errors.Is(err, errShared) {
+		wait = sharedEvery
+	} else {
+		at.failures++
+	}
 	at.notAgain = time.Now().Add(wait)
 	time.AfterFunc(wait, func() { k.post(func() {}) })
 	if text := err.Error(); text != at.failure {

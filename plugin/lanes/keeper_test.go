@@ -212,3 +212,32 @@ func TestProgramsAreLetGo(t *testing.T) {
 		}
 	})
 }
+
+// Where another process is a lane waits for its end, looks often, and says so
+// once.
+func TestWaitsForAnother(t *testing.T) {
+	var logged bytes.Buffer
+	defer golog.SetOutput(golog.Writer())
+	golog.SetOutput(&logged)
+	bubble(t, func(t *testing.T, m *model) {
+		m.bind(true, &loaded{wants: map[string]spec{":53": {sockets: 1}}})
+		m.shared.Store(true)
+		c, plan := m.loads("Corefile")
+		c.inst.arrive(":53", plan)
+		c.inst.settle()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if who := m.worksFor(); who != "" {
+			t.Errorf("a lane for %q beside another process", who)
+		}
+		m.shared.Store(false)
+		time.Sleep(sharedEvery)
+		synctest.Wait()
+		if who := m.worksFor(); who != "Corefile" {
+			t.Errorf("the lane works for %q when the other has gone", who)
+		}
+	})
+	if n := bytes.Count(logged.Bytes(), []byte("another process")); n != 1 {
+		t.Errorf("said %d times:\n%s", n, logged.String())
+	}
+}

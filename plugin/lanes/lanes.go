@@ -26,6 +26,8 @@
 //     as its Corefile wants them. Nothing binds or closes sockets of CoreDNS's
 //     then.
 //  4. When the process ends, lanes close after health's lameduck.
+//  5. No lane opens where another process of the same user is. It has everything
+//     there until it ends.
 //
 // A Corefile is parsed once, while CoreDNS sets it up: what it imports may have
 // changed on disk since, and the chain does not know that either.
@@ -71,6 +73,9 @@ type Stanza struct {
 // theKeeper keeps the process's lanes.
 var theKeeper = sync.OnceValue(func() *keeper {
 	return newKeeper(func(cfg fastlane.Config, opt fastlane.Options, p *fastlane.Program) (lane, error) {
+		if fastlane.Strangers(cfg.Addr, cfg.Others) > 0 {
+			return nil, errShared
+		}
 		l, err := fastlane.Open(cfg, opt, p)
 		if err != nil {
 			return nil, err // and not a lane that is nil
@@ -197,5 +202,10 @@ func isEvery(host string) bool {
 
 // plainAddr returns the address of a server of CoreDNS as net has it.
 func plainAddr(serverAddr string) string { return strings.TrimPrefix(serverAddr, transport.DNS+"://") }
+
+// errShared is why a lane does not open yet: the process that was first at the
+// address has everything until it ends, and its lane then hands over to CoreDNS's
+// sockets of this one.
+var errShared = errors.New("another process of the same user is there")
 
 var errChanged = errors.New("the Corefile, or a file that it imports, has changed while it was read")

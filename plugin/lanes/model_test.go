@@ -33,6 +33,7 @@ type model struct {
 	owners    map[*fastlane.Program]*loaded
 	stalledAt map[*fastlane.Program]time.Time
 	failing   atomic.Bool // lanes fail to open now and then
+	shared    atomic.Bool // another process is at every address
 	opened    int
 	stalls    int
 	orphaned  int // starts that nobody was told of
@@ -116,6 +117,9 @@ func (m *model) chance(n int) bool {
 }
 
 func (m *model) open(cfg fastlane.Config, opt fastlane.Options, p *fastlane.Program) (lane, error) {
+	if m.shared.Load() {
+		return nil, errShared
+	}
 	if m.failing.Load() && m.chance(20) {
 		if m.chance(20) {
 			panic("a fault in opening")

@@ -46,6 +46,7 @@ type system interface {
 	setReadDeadline(time.Time) error
 	meminfo(yield func(waiting, drops uint32)) error
 	control(func(fd uintptr)) error
+	shed() (bool, error)
 	close() error
 }
 
@@ -141,6 +142,11 @@ func (c *Conn) Close() error { return c.sys.close() }
 
 // Control calls f with one of the sockets, which is open until f returns.
 func (c *Conn) Control(f func(fd uintptr)) error { return c.sys.control(f) }
+
+// Shed closes the first of two or more sockets if nothing waits in it, and
+// reports whether it did. The Conn goes on with the others. On other systems
+// than Linux the error is errors.ErrUnsupported.
+func (c *Conn) Shed() (bool, error) { return c.sys.shed() }
 
 // Pending says how much waits in the sockets' receive queues: the octets of
 // kernel memory that it takes (SK_MEMINFO_RMEM_ALLOC of SO_MEMINFO, Linux

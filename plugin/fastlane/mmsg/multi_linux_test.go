@@ -1,8 +1,10 @@
 package mmsg
 
 import (
+	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -240,5 +242,67 @@ func TestShares(t *testing.T) {
 	}
 	if got[0] != 100 {
 		t.Errorf("received %v", got)
+	}
+}
+
+// TestShed closes the first of two sockets, once nothing waits in it, while the
+// Conn receives; the second goes on.
+func TestShed(t *testing.T) {
+	var sockets []*net.UDPConn
+	var addrs []string
+	for range 2 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sockets, addrs = append(sockets, pc.(*net.UDPConn)), append(addrs, pc.LocalAddr().String())
+	}
+	c, err := NewConn(sockets...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	dial := func(at string) net.Conn {
+		cl, err := net.Dial("udp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cl.Close() })
+		cl.SetDeadline(time.Now().Add(patience))
+		return cl
+	}
+	first, second := dial(addrs[0]), dial(addrs[1])
+	first.Write([]byte("question"))
+	if ok, err := c.Shed(); ok || err != nil {
+		t.Errorf("with a datagram in it: %v, %v", ok, err)
+	}
+	b := NewBatch(4, 512)
+	c.SetReadDeadline(time.Now().Add(patience))
+	if n, err := c.Recv(b); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	received := make(chan error)
+	go func() {
+		n, err := c.Recv(b)
+		if n != 1 && err == nil {
+			err = fmt.Errorf("%d datagrams", n)
+		}
+		received <- err
+	}()
+	if ok, err := c.Shed(); !ok || err != nil {
+		t.Errorf("empty: %v, %v", ok, err)
+	}
+	if again, err := net.ListenPacket("udp", addrs[0]); err != nil {
+		t.Errorf("the first socket is still there: %v", err)
+	} else {
+		again.Close()
+	}
+	second.Write([]byte("question"))
+	if err := <-received; err != nil {
+		t.Error(err)
+	}
+	b.Reply(0, []byte("answer"))
+	if sent, err := c.Flush(b); sent != 1 || err != nil {
+		t.Errorf("Flush: %d, %v", sent, err)
 	}
 }

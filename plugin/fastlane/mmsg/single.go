@@ -98,6 +98,8 @@ func (s *single) setReadDeadline(t time.Time) error { return s.udp.SetReadDeadli
 
 func (s *single) meminfo(func(waiting, drops uint32)) error { return errors.ErrUnsupported }
 
+func (s *single) shed() (bool, error) { return false, errors.ErrUnsupported }
+
 func (s *single) control(f func(fd uintptr)) error {
 	raw, err := s.udp.SyscallConn()
 	if err != nil {

@@ -264,8 +264,23 @@ func (s *multi) control(f func(fd uintptr)) error {
 	return nil
 }
 
-// meminfo reads SO_MEMINFO, nine words, of which the kernel gives as many as
-// there is room for.
+// shed has the descriptor of the first socket be another one of the second's, in
+// one step, so that whoever receives and sends needs no lock for it. A datagram
+// that is just being received is not lost: the kernel closes a socket when
+// nobody uses it any more.
+func (s *multi) shed() (bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.over(time.Time{}); err != nil {
+		return false, err
+	}
+	waiting, _, err := meminfo(s.fds[0])
+	if err != nil || waiting > 0 {
+		return false, err
+	}
+	return true, os.NewSyscallError("dup3", unix.Dup3(s.fds[1], s.fds[0], unix.O_CLOEXEC))
+}
+
 func (s *multi) meminfo(yield func(waiting, drops uint32)) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -273,14 +288,24 @@ func (s *multi) meminfo(yield func(waiting, drops uint32)) error {
 		return err
 	}
 	for _, fd := range s.fds {
-		var words [9]uint32
-		size := uint32(unsafe.Sizeof(words))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&words)), uintptr(unsafe.Pointer(&size)), 0)
-		if errno != 0 {
-			return os.NewSyscallError("getsockopt SO_MEMINFO", errno)
+		waiting, drops, err := meminfo(fd)
+		if err != nil {
+			return err
 		}
-		yield(words[0], words[8]) // SK_MEMINFO_RMEM_ALLOC, SK_MEMINFO_DROPS
+		yield(waiting, drops)
 	}
 	return nil
+}
+
+// meminfo reads SO_MEMINFO, nine words, of which the kernel gives as many as
+// there is room for.
+func meminfo(fd int) (waiting, drops uint32, err error) {
+	var words [9]uint32
+	size := uint32(unsafe.Sizeof(words))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&words)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, 0, os.NewSyscallError("getsockopt SO_MEMINFO", errno)
+	}
+	return words[0], words[8], nil // SK_MEMINFO_RMEM_ALLOC, SK_MEMINFO_DROPS
 }
