@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -87,6 +88,27 @@ func TestAccepted(t *testing.T) {
 	wrong[0].Object["spec"].(map[string]any)["portz"] = "x"
 	if err := s.apply(t.Context(), wrong, map[string]string{"dryRun": "All"}); err == nil || !strings.Contains(err.Error(), "portz") {
 		t.Errorf("an unknown field: %v", err)
+	}
+}
+
+// TestTakesOver: the Service kube-dns of a cluster belongs to whoever made it, and
+// is taken over with --force-conflicts only, as deploy/README.md says.
+func TestTakesOver(t *testing.T) {
+	s := theSite(t)
+	o := slices.DeleteFunc(kustomize(t, "fresh"), func(o *unstructured.Unstructured) bool { return o.GetKind() != "Service" })
+	before := o[0].DeepCopy()
+	before.Object["metadata"].(map[string]any)["labels"] = map[string]any{"k8s-app": "kube-dns", "kubernetes.io/name": "KubeDNS"}
+	if err := s.apply(t.Context(), objects{before}, map[string]string{"fieldManager": "kubectl"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.client.CoreV1().Services("kube-system").Delete(context.Background(), "kube-dns", metav1.DeleteOptions{})
+	})
+	if err := s.apply(t.Context(), o, map[string]string{"force": "false"}); err == nil || !strings.Contains(err.Error(), "conflict") {
+		t.Errorf("without force: %v", err)
+	}
+	if err := s.apply(t.Context(), o, nil); err != nil {
+		t.Errorf("with force: %v", err)
 	}
 }
 

@@ -3,12 +3,17 @@ package deploy
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -44,14 +49,40 @@ func TestOverlays(t *testing.T) {
 			*c.SecurityContext.AllowPrivilegeEscalation || *c.SecurityContext.RunAsUser != 65532 || !strings.HasPrefix(pod.Spec.PriorityClassName, "system-") {
 			t.Errorf("%s: the pod is not confined: %+v", name, c.SecurityContext)
 		}
-		for _, probe := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe} {
-			if !pod.Spec.HostNetwork && probe.HTTPGet.Port.StrVal == "" {
-				t.Errorf("%s: a probe of port %v, not by name", name, probe.HTTPGet.Port)
+		if !pod.Spec.HostNetwork {
+			for _, probe := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe} {
+				if probe.HTTPGet.Port.StrVal == "" {
+					t.Errorf("%s: a probe of port %v, not by name", name, probe.HTTPGet.Port)
+				}
 			}
 		}
 		if account := pod.Spec.ServiceAccountName; name != "replace-coredns" {
 			find[corev1.ServiceAccount](t, o, "ServiceAccount", account)
 			find[corev1.ConfigMap](t, o, "ConfigMap", pod.Spec.Volumes[0].ConfigMap.Name)
+		}
+	}
+}
+
+// TestSelectors: what selects pods selects those of its own Deployment, which
+// are not all that have k8s-app: kube-dns: kube-dns's are beside them for a while.
+func TestSelectors(t *testing.T) {
+	for name := range overlays {
+		if name == "node-local" {
+			continue
+		}
+		o := kustomize(t, name)
+		pod := podOf(t, o)
+		budget := find[policyv1.PodDisruptionBudget](t, o, "PodDisruptionBudget", "")
+		apart := pod.Spec.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution[0].PodAffinityTerm
+		for what, selector := range map[string]*metav1.LabelSelector{
+			"the Deployment":               find[appsv1.Deployment](t, o, "Deployment", "").Spec.Selector,
+			"the PodDisruptionBudget":      budget.Spec.Selector,
+			"the affinity":                 apart.LabelSelector,
+			"the topologySpreadConstraint": pod.Spec.TopologySpreadConstraints[0].LabelSelector,
+		} {
+			if !maps.Equal(selector.MatchLabels, pod.Labels) {
+				t.Errorf("%s: %s selects %v, and pods have %v", name, what, selector.MatchLabels, pod.Labels)
+			}
 		}
 	}
 }
@@ -72,9 +103,23 @@ func podOf(t *testing.T, o objects) corev1.PodTemplateSpec {
 	panic("unreachable")
 }
 
-// TestSurge: two pods of a node must fit beside each other.
+// startupTimeout is the option in a Corefile.
+var startupTimeout = regexp.MustCompile(`startup_timeout (\S+)`)
+
+// TestSurge: two pods of a node must fit beside each other. A readiness probe of
+// either would be answered by both, and the controller deletes the pod before as
+// soon as that is not ready (pkg/controller/daemon, podsShouldBeOnNode).
 func TestSurge(t *testing.T) {
-	set := find[appsv1.DaemonSet](t, kustomize(t, "node-local"), "DaemonSet", "")
+	o := kustomize(t, "node-local")
+	set := find[appsv1.DaemonSet](t, o, "DaemonSet", "")
+	if probe := set.Spec.Template.Spec.Containers[0].ReadinessProbe; probe != nil {
+		t.Errorf("a readiness probe that two pods share: %v", probe)
+	}
+	config := find[corev1.ConfigMap](t, o, "ConfigMap", "").Data["Corefile"]
+	timeout, err := time.ParseDuration(startupTimeout.FindStringSubmatch(config)[1])
+	if ready := time.Duration(set.Spec.MinReadySeconds) * time.Second; err != nil || ready < timeout+5*time.Second {
+		t.Errorf("a pod that has no index counts after %v, and ends after %v (%v)", ready, timeout, err)
+	}
 	rolling := set.Spec.UpdateStrategy.RollingUpdate
 	if rolling.MaxSurge.IntVal != 1 || rolling.MaxUnavailable.IntVal != 0 || set.Spec.MinReadySeconds == 0 {
 		t.Errorf("update by %+v", rolling)

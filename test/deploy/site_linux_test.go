@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -167,9 +168,10 @@ func (s *site) apply(ctx context.Context, o objects, options map[string]string) 
 		if err != nil {
 			return err
 		}
-		r := client.Patch(types.ApplyPatchType).AbsPath(path+"/"+strings.ToLower(one.GetKind())+"s/"+one.GetName()).Body(body).
-			Param("fieldManager", "deploy").Param("fieldValidation", "Strict").Param("force", "true")
-		for name, value := range options {
+		r := client.Patch(types.ApplyPatchType).AbsPath(path + "/" + strings.ToLower(one.GetKind()) + "s/" + one.GetName()).Body(body)
+		params := map[string]string{"fieldManager": "deploy", "fieldValidation": "Strict", "force": "true"}
+		maps.Copy(params, options)
+		for name, value := range params {
 			r.Param(name, value)
 		}
 		if err := r.Do(ctx).Error(); err != nil {
@@ -248,7 +250,7 @@ func (s *site) start(t *testing.T, n netns.Namespace, binary string, pod corev1.
 		t.Fatal(err)
 	}
 	env := []string{"KUBERNETES_SERVICE_HOST=" + serviceHost, "KUBERNETES_SERVICE_PORT=443"}
-	for _, v := range c.Env {
+	for _, v := range c.Env { // which come before those of Services
 		env = append(env, v.Name+"="+v.Value)
 	}
 	user := uint32(0)
