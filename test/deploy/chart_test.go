@@ -75,6 +75,12 @@ func TestChartValues(t *testing.T) {
 		{"", "rights", "endpointslices namespaces pods services"},
 		{"{dnsConfig: {nameservers: [192.0.2.1]}}", "dns", "None"},
 		{"", "dns", "Default"},
+		{"{deployment: {dnsConfig: {options: [{name: ndots}]}}}", "dns", "Default"},
+		{"{deployment: {dnsPolicy: None, dnsConfig: {nameservers: [192.0.2.1]}}}", "dns", "None"},
+		// What CoreDNS's chart has by default, with a nameOverride, and with a label.
+		{"{nameOverride: coredns}", "selector", "map[app.kubernetes.io/instance:clusterdns app.kubernetes.io/name:coredns k8s-app:coredns]"},
+		{"{nameOverride: dns, k8sAppLabelOverride: coredns}", "selector", "map[app.kubernetes.io/instance:clusterdns app.kubernetes.io/name:dns k8s-app:coredns]"},
+		{"{nameOverride: coredns, k8sAppLabelOverride: kube-dns}", "selector", "map[app.kubernetes.io/instance:clusterdns app.kubernetes.io/name:coredns k8s-app:kube-dns]"},
 		{"{topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {a: '{{ .Release.Name }}', b: '{{ template \"coredns.name\" . }}'}}}]}", "spread", "z map[a:clusterdns b:clusterdns]"},
 		{"", "spread", "topology.kubernetes.io/zone map[app.kubernetes.io/instance:clusterdns app.kubernetes.io/name:clusterdns k8s-app:clusterdns]"},
 		{"{isClusterService: false}", "priority", ""},
@@ -101,11 +107,10 @@ const kubeadmLike = ".:53{errors health{lameduck 10s} ready kubernetes cluster.l
 // look returns one thing of an installation, as text.
 func look(t *testing.T, o objects, what string) string {
 	t.Helper()
-	name := "clusterdns"
-	if slices.Contains(o.names(), "Deployment clusterdns-coredns") {
-		name = "clusterdns-coredns"
-	}
-	deployment := find[appsv1.Deployment](t, o, "Deployment", name)
+	name := slices.DeleteFunc(o.names(), func(name string) bool {
+		return !strings.HasPrefix(name, "Deployment ") || strings.HasSuffix(name, "-autoscaler")
+	})[0]
+	deployment := find[appsv1.Deployment](t, o, "Deployment", strings.TrimPrefix(name, "Deployment "))
 	pod := deployment.Spec.Template.Spec
 	switch what {
 	case "corefile":
@@ -118,7 +123,7 @@ func look(t *testing.T, o objects, what string) string {
 				text += fmt.Sprintf("/%d", p.NodePort)
 			}
 			declared := slices.ContainsFunc(pod.Containers[0].Ports, func(c corev1.ContainerPort) bool {
-				return c.Name == p.TargetPort.StrVal && c.Protocol == p.Protocol
+				return c.ContainerPort == p.TargetPort.IntVal && c.Protocol == p.Protocol
 			})
 			if !declared {
 				text += " (of no container)"
@@ -157,6 +162,8 @@ func look(t *testing.T, o objects, what string) string {
 		return strings.Join(out, " ")
 	case "dns":
 		return string(pod.DNSPolicy)
+	case "selector":
+		return fmt.Sprint(deployment.Spec.Selector.MatchLabels)
 	case "spread":
 		c := pod.TopologySpreadConstraints[0]
 		return fmt.Sprint(c.TopologyKey, " ", c.LabelSelector.MatchLabels)
@@ -189,5 +196,24 @@ func TestChartReadme(t *testing.T) {
 		if !strings.Contains(string(text), "`"+key) {
 			t.Errorf("README.md does not have %s", key)
 		}
+	}
+}
+
+// TestChecksum: a change of the Corefile rolls the pods, and no other does.
+func TestChecksum(t *testing.T) {
+	sum := func(text string) string {
+		t.Helper()
+		values, err := chartutil.ReadValues([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _, err := template(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return find[appsv1.Deployment](t, o, "Deployment", "").Spec.Template.Annotations["checksum/config"]
+	}
+	if before := sum(""); before == "" || before == sum("{servers: [{plugins: [{name: whoami}]}]}") || before != sum("{replicaCount: 5}") {
+		t.Errorf("%q for any Corefile", before)
 	}
 }
