@@ -294,6 +294,7 @@ func TestFromKubeDNS(t *testing.T) {
 	}
 	term.verify(t, page)
 
+	term.run(t, setup[0], steps[1]) // once more: what was saved stays
 	term.run(t, page["Roll back"][1])
 	for name, want := range map[string]int32{"kube-dns": 3, "kube-dns-autoscaler": 1} {
 		if _, replicas := deployment(t, name); replicas != want {
