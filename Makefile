@@ -1,6 +1,7 @@
 # `make help` lists the targets. They need Go and nothing else, but for bench and
 # bench-quick, see bench/README.md. Without a C compiler the race detector is left
-# out, and without root some tests of network namespaces are, which say so.
+# out, without root some tests of network namespaces are, and without Chromium those
+# of the console's page, which say so.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -23,7 +24,7 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push deploy-check deploy-lint lookups run test test-unit test-race test-cluster test-differential test-hostile \
+.PHONY: help build image push deploy-check deploy-lint lookups run test test-unit test-race test-cluster test-differential test-hostile test-browser screenshots browser-packages \
 	lint rules format fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
@@ -70,7 +71,7 @@ bin/stock: FORCE
 	$(call say,compiling stock CoreDNS,2 s,1 min)
 	go build -C bench -buildvcs=false -ldflags '-s -w' -o ../$@ ./cmd/stock
 
-test: test-unit test-race test-cluster deploy-check ## run every test, also those on a real control plane
+test: test-unit test-race test-cluster test-browser deploy-check ## run every test, also those on a real control plane
 
 test-unit: build bin/gotest ## run the tests of single packages and of servers in one process
 	$(call say,tests of clusterdns,1 min,3 min)
@@ -101,6 +102,16 @@ test-differential: build bin/gotest bin/stock $(KUBETEST) ## ask stock CoreDNS a
 test-hostile: build ## what hostile questions, objects and floods cost, beside stock CoreDNS
 	go build -C bench -ldflags '-s -w' -o ../bin/coredns ./cmd/coredns
 	go run -C test/controlplane ./cmd/hostile -clusterdns $(CURDIR)/bin/clusterdns -coredns $(CURDIR)/bin/coredns
+
+test-browser: build bin/gotest ## look at the console in a real Chromium
+	$(call say,tests in Chromium,1 min,2 min)
+	CLUSTERDNS_BINARY=$(CURDIR)/bin/clusterdns $(GOTEST) -C test/browser -vet=off -count=1 ./...
+
+screenshots: build ## make the pictures of the console in docs anew
+	CLUSTERDNS_BINARY=$(CURDIR)/bin/clusterdns go test -C test/browser -vet=off -count=1 -screenshots $(CURDIR)/docs ./...
+
+browser-packages: ## install Chromium on Debian, as root
+	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium fonts-dejavu-core
 
 deploy-lint: bin/gotest ## the part of deploy-check that takes no API server
 	$(call say,image and rendered objects,30 s,5 min)
