@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,15 +10,31 @@ import (
 	"strings"
 
 	"github.com/clusterdns/clusterdns/cmd/clusterdns/check"
+	"github.com/clusterdns/clusterdns/cmd/clusterdns/top"
 
 	"github.com/spf13/cobra"
 )
 
-// commands make the subcommands. A command says what it is for by Short, Long
+// commands returns the subcommands. A command says what it is for by Short, Long
 // and Example, and by the annotation exitStatus. It answers in the exit status
 // by an error with the method ExitCode() int; one without text is not printed.
-var commands = []func() *cobra.Command{
-	func() *cobra.Command { return check.New(registerLeftOut) },
+func commands() []*cobra.Command {
+	return []*cobra.Command{
+		check.New(registerLeftOut),
+		top.New(explained),
+	}
+}
+
+// explained returns what the subcommand explain prints.
+func explained(ctx context.Context, args []string) string {
+	var out bytes.Buffer
+	root := newRoot()
+	root.SetOut(&out)
+	root.SetArgs(append([]string{"explain"}, args...))
+	if err := root.ExecuteContext(ctx); err != nil && err.Error() != "" {
+		fmt.Fprintln(&out, err)
+	}
+	return out.String()
 }
 
 // exitStatus is the annotation with what a command's exit statuses mean, a line
@@ -65,8 +83,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetHelpFunc(manual)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	for _, make := range commands {
-		cmd := make()
+	for _, cmd := range commands() {
 		if args := cmd.Args; args != nil {
 			cmd.Args = func(cmd *cobra.Command, list []string) error {
 				if err := args(cmd, list); err != nil {
