@@ -24,8 +24,8 @@ REVISION ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)
 STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(REVISION))
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help build image push deploy-check deploy-lint lookups run test test-unit test-race test-cluster test-differential test-hostile test-browser screenshots browser-packages \
-	lint rules format fuzz bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
+.PHONY: help build image push deploy-check deploy-lint lookups run test test-unit test-race test-cluster test-differential test-faults test-hostile soak test-browser screenshots browser-packages \
+	lint rules format fuzz fuzz-long bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -99,6 +99,19 @@ test-differential: build bin/gotest bin/stock $(KUBETEST) ## ask stock CoreDNS a
 	$(call say,780000 questions to both servers,15 min,20 min)
 	$(CLUSTER) $(GOTEST) -C test/controlplane -vet=off -timeout 60m -v -count=1 ./differential -args -questions=15000 -rounds=3
 
+test-faults: build bin/gotest bin/stock $(KUBETEST) ## meet every fault, clusterdns and stock CoreDNS side by side, and write docs/faults.md
+	$(call say,faults on a control plane,20 min,25 min)
+	$(CLUSTER) $(GOTEST) -C test/controlplane -vet=off -timeout 40m -v -count=1 -run '^TestFaults$$' ./e2e -args -full \
+		$(if $(FAULT),-fault '$(FAULT)',-table $(CURDIR)/docs/faults.md)
+
+DURATION ?= 30m
+
+soak: build bin/gotest $(KUBETEST) ## a churning cluster, faults, reloads and checked load for DURATION (30m): nothing may grow; plot in bin/soak
+	$(call say,a soak of $(DURATION),that,5 min more)
+	mkdir -p bin/soak
+	$(CLUSTER) $(GOTEST) -C test/controlplane -vet=off -timeout 24h -v -count=1 -run '^TestSoak$$' ./e2e -args -soak $(DURATION) -samples $(CURDIR)/bin/soak/samples.csv
+	go run -C bench ./cmd/soak -in $(CURDIR)/bin/soak/samples.csv -out $(CURDIR)/bin/soak/soak.svg
+
 test-hostile: build ## what hostile questions, objects and floods cost, beside stock CoreDNS
 	go build -C bench -ldflags '-s -w' -o ../bin/coredns ./cmd/coredns
 	go run -C test/controlplane ./cmd/hostile -clusterdns $(CURDIR)/bin/clusterdns -coredns $(CURDIR)/bin/coredns
@@ -148,6 +161,9 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 		echo "$$package $$name"; \
 		go test -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package </dev/null; \
 	done
+
+fuzz-long: ## run every fuzz target for ten minutes
+	$(MAKE) fuzz FUZZTIME=10m
 
 # What the comparison starts, ours and stock built alike. Kubernetes takes minutes
 # to compile the first time.

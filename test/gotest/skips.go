@@ -13,6 +13,7 @@ var skips = []struct {
 	{"plugin", "TestHandlerAllocations", true, racing},
 	{"plugin", "TestLaneAllocations", true, racing},
 	{"plugin/fastlane/mmsg", "TestNoAllocs", true, racing},
+	{"test/controlplane/e2e", "TestSoak", false, "it takes half an hour: make soak"},
 	{"plugin/fastlane/mmsg", "TestPending/single", false, "where there is no recvmmsg nothing says what waits"},
 }
 

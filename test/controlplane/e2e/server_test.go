@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,16 @@ const limit = time.Minute
 
 // config says what is in a server's Corefile.
 type config struct {
-	stanza []string // options of the clusterdns stanza
-	blocks string   // more server blocks; $PORT is the port
+	stanza  []string // options of the stanza
+	beside  string   // what is beside the stanza
+	blocks  string   // more server blocks; $PORT is the port
+	program program  // the zero value is clusterdns
+}
+
+// program is what can be run as a server.
+type program struct {
+	binary, plugin string
+	prepare        func(*exec.Cmd) // before it is started; nil is nothing
 }
 
 // server is a running clusterdns.
@@ -39,6 +48,7 @@ type server struct {
 	corefile string       // path
 	log      string       // path of what it printed
 	closed   atomic.Int64 // TCP connections that it closed before it answered
+	program  program
 	proc     *os.Process
 	done     chan struct{} // closed when it has ended
 	err      error         // how; read after done
@@ -81,29 +91,37 @@ func startServer(dir string, c config) (*server, error) {
 		http:     [3]string(ports[1:]),
 		corefile: filepath.Join(dir, "Corefile"),
 		log:      filepath.Join(dir, "log"),
-		done:     make(chan struct{}),
+		program:  c.program,
 	}
 	if err := s.configure(c); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(s.log)
+	return s, s.run()
+}
+
+// run starts the server, again if it has ended.
+func (s *server) run() error {
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close() // the process has its own descriptor
-	cmd := exec.Command(binary, "-conf", s.corefile)
-	cmd.Dir = dir
+	cmd := exec.Command(cmp.Or(s.program.binary, binary), "-conf", s.corefile)
+	cmd.Dir = filepath.Dir(s.corefile)
 	cmd.Stdout, cmd.Stderr = log, log
+	if s.program.prepare != nil {
+		s.program.prepare(cmd)
+	}
 	ended, err := controlplane.StartChild(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("starting clusterdns: %w", err)
+		return fmt.Errorf("starting %s: %w", cmd.Path, err)
 	}
-	s.proc = cmd.Process
+	s.proc, s.done = cmd.Process, make(chan struct{})
 	go func() {
 		s.err = <-ended
 		close(s.done)
 	}()
-	return s, nil
+	return nil
 }
 
 // outside is a zone that the server has from elsewhere than the cluster.
@@ -118,10 +136,11 @@ func (s *server) configure(c config) error {
 	health ` + s.http[health] + `
 	ready ` + s.http[ready] + `
 	prometheus ` + s.http[metrics] + `
-	clusterdns cluster.local in-addr.arpa ip6.arpa {
+	` + cmp.Or(c.program.plugin, "clusterdns") + ` cluster.local in-addr.arpa ip6.arpa {
 		` + strings.Join(c.stanza, "\n\t\t") + `
 	}
 	reload 2s 1s
+	` + c.beside + `
 }
 ` + outside + `:$PORT {
 	bind 127.0.0.1
