@@ -123,6 +123,14 @@ var options = []option{
 		cfg.manifests = append(cfg.manifests, args...)
 		return nil
 	}},
+	{"max_answers", "COUNT", 1, 1, func(cfg *config, args []string) error {
+		n, err := strconv.Atoi(args[0])
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no number of records from 1", args[0])
+		}
+		cfg.view.MaxAnswers = n
+		return nil
+	}},
 	{"multicluster", "[ZONES...]", 0, -1, func(cfg *config, args []string) error {
 		if len(args) == 0 {
 			log.Warning("Option multicluster: without zones it does nothing")

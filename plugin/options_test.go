@@ -105,6 +105,7 @@ func TestParse(t *testing.T) {
 		{inBlock("snapshot /var/lib/x/ 90m"), defaults(func(cfg *config) { cfg.feed.Snapshot = kube.Snapshot{Dir: "/var/lib/x", MaxAge: 90 * time.Minute} })},
 		{inBlock("manifests a.yaml /b"), defaults(func(cfg *config) { cfg.manifests = []string{"a.yaml", "/b"} })},
 		{inBlock("manifests a.yaml\nmanifests /b"), defaults(func(cfg *config) { cfg.manifests = []string{"a.yaml", "/b"} })},
+		{inBlock("max_answers 64"), defaults(func(cfg *config) { cfg.view.MaxAnswers = 64 })},
 		{inBlock("negative_cache off"), defaults(func(cfg *config) { cfg.negativeCache = 0 })},
 		{inBlock("negative_cache 1"), defaults(func(cfg *config) { cfg.negativeCache = 1 })},
 		{inBlock("ttl 30\n# a comment\npods insecure\nendpoint http://a:1\ntls c k ca"), defaults(func(cfg *config) {
@@ -164,6 +165,9 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("fastlane workers"), `Testfile:2 - Error during parsing: fastlane: "workers" is neither off nor workers N`},
 		{inBlock("fastlane workers 0"), `Testfile:2 - Error during parsing: fastlane: "0" is no number of workers from 1`},
 		{inBlock("fastlane workers two"), `Testfile:2 - Error during parsing: fastlane: "two" is no number of workers from 1`},
+		{inBlock("max_answers 0"), `Testfile:2 - Error during parsing: max_answers: "0" is no number of records from 1`},
+		{inBlock("max_answers many"), `Testfile:2 - Error during parsing: max_answers: "many" is no number of records from 1`},
+		{inBlock("max_answers"), `Testfile:2 - Error during parsing: max_answers takes "COUNT", not ""`},
 		{inBlock("negative_cache 0"), `Testfile:2 - Error during parsing: negative_cache: "0" is neither off nor a number of entries from 1`},
 		{inBlock("negative_cache on"), `Testfile:2 - Error during parsing: negative_cache: "on" is neither off nor a number of entries from 1`},
 		{inBlock("ttl 5\nmulticluster clusterset.local"),
@@ -211,7 +215,7 @@ func TestParseBadZones(t *testing.T) {
 // of its own, and upstream.
 func TestOptionNames(t *testing.T) {
 	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names fallthrough fastlane ignore " +
-		"kubeconfig labels manifests multicluster namespace_labels namespaces negative_cache noendpoints pods snapshot startup_timeout tls ttl upstream zonal"
+		"kubeconfig labels manifests max_answers multicluster namespace_labels namespaces negative_cache noendpoints pods snapshot startup_timeout tls ttl upstream zonal"
 	var got []string
 	for _, o := range options {
 		got = append(got, o.name)

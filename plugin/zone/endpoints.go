@@ -2,6 +2,7 @@ package zone
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
@@ -96,7 +97,7 @@ func (a *Answer) picks(ref endpointRef) bool {
 func (a *Answer) endpoints(yield func(ref endpointRef, another bool) bool) {
 	s := a.svc
 	from, to := a.picked.from, a.picked.to
-	first := a.turn(from, to, func(i int) bool { return s.sameTarget(s.labelRef(i-1), s.labelRef(i)) })
+	first := a.turn(from, to, (*service).labelRef, func(i int) bool { return s.sameTarget(s.labelRef(i-1), s.labelRef(i)) })
 	_ = a.between(first, to, yield) && a.between(from, first, yield)
 }
 
@@ -119,18 +120,25 @@ func (a *Answer) between(from, to int, yield func(ref endpointRef, another bool)
 	return true
 }
 
-// turn returns at which of the places between from and to a walk begins, which
-// goes on from the first when it has come to the end: at the first, or, if not all
-// records are to be given, at some other that is not like the place before it.
-func (a *Answer) turn(from, to int, like func(i int) bool) int {
+// turn returns at which of the places between from and to, in the order that at
+// is, a walk begins, which goes on from the first when it has come to the end: at
+// the first, or, if not all records are to be given, at a random one. Like says that
+// a place is like the one before, and gives no record of its own.
+func (a *Answer) turn(from, to int, at func(*service, int) endpointRef, like func(i int) bool) int {
 	if a.most == 0 || from == to {
 		return from
 	}
-	first := from + a.start%(to-from)
-	for first > from && first < to && like(first) {
-		first++
+	// Among places that give a record each is as likely, unless they are very few.
+	for tries := 0; a.start < 0; tries++ {
+		i := from + rand.IntN(to-from)
+		if tries == 16 || (i == from || !like(i)) && a.picks(at(a.svc, i)) {
+			a.start = i
+		}
 	}
-	return first
+	for a.start > from && a.start < to && like(a.start) {
+		a.start++
+	}
+	return a.start
 }
 
 func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
@@ -152,7 +160,7 @@ func (a *Answer) walkAddrs(r *Record, yield func(*Record) bool) bool {
 	case a.qtype == dnswire.TypeAAAA:
 		from, to = s.n4, s.n
 	}
-	first := a.turn(from, to, func(i int) bool { return bytes.Equal(s.addrAt(at(s, i-1)), s.addrAt(at(s, i))) })
+	first := a.turn(from, to, at, func(i int) bool { return bytes.Equal(s.addrAt(at(s, i-1)), s.addrAt(at(s, i))) })
 	given := 0
 	var last []byte
 	for n := range to - from {
@@ -187,9 +195,11 @@ func (a *Answer) someAddrs() [2][]byte {
 	if a.most == 0 || n <= a.most {
 		return [2][]byte{all}
 	}
-	from := a.start % n
-	end := from + a.most
-	return [2][]byte{all[from*width : min(end, n)*width], all[:max(0, end-n)*width]}
+	if a.start < 0 {
+		a.start = rand.IntN(n)
+	}
+	end := a.start + a.most
+	return [2][]byte{all[a.start*width : min(end, n)*width], all[:max(0, end-n)*width]}
 }
 
 // walkClusterSRV walks the SRV records of a service with ClusterIPs: one for
@@ -256,7 +266,9 @@ srv:
 			continue
 		}
 		last = numbers
-		for _, number := range numbers.in(&a.numbers) {
+		list := numbers.in(&a.numbers)
+		for i := range list {
+			number := list[(i+int(a.port))%len(list)]
 			if !a.ports.add(number) {
 				continue
 			}

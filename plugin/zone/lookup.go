@@ -74,7 +74,8 @@ type state struct {
 	addr      netip.Addr // the pod's, or the one that a PTR is asked for
 	total     int        // what SRV weights are a share of
 	most      int        // how many records of endpoints to give; 0 is all
-	start     int        // if not all: the place in their order to begin at
+	start     int        // if not all: the place in their order to begin at; none is chosen yet if negative
+	port      uint32     // likewise, of a name's ports
 	servers   *nameServers
 
 	deps  [2]uint64 // hashes whose generations a negative answer depends on
@@ -421,7 +422,7 @@ func (a *Answer) resolveType() {
 	}
 	a.found(a.has, a.has != nothing && !a.empty())
 	if most := a.view.opt.MaxAnswers; most > 0 && most < a.total && a.has != nothing && !a.ofClusterIP() && !a.transfer {
-		a.most, a.start = most, rand.IntN(a.svc.n)
+		a.most, a.start, a.port = most, -1, rand.Uint32()
 	}
 }
 

@@ -216,7 +216,7 @@ func TestSizes(t *testing.T) {
 		{"serviceState", unsafe.Sizeof(serviceState{}), 48},
 		{"snapshot", unsafe.Sizeof(snapshot{}), 152},
 		{"Record", unsafe.Sizeof(Record{}), 416},
-		{"Answer", unsafe.Sizeof(Answer{}), 1680},
+		{"Answer", unsafe.Sizeof(Answer{}), 1688},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s takes %d octets, not %d", tc.name, tc.got, tc.want)
