@@ -197,7 +197,11 @@ func reportStatus(s kube.Status, failing map[string]bool, instead string) {
 	fails := s.Fails()
 	switch {
 	case fails && !failing[name] && s.Synced:
-		log.Errorf("Lost %s, answering from what was known at %s: %v", name, s.LastContact.Format(time.RFC3339), s.LastError)
+		known := s.LastContact
+		if !s.StaleSince.IsZero() { // there may have been none
+			known = s.StaleSince
+		}
+		log.Errorf("Lost %s, answering from what was known at %s: %v", name, known.Format(time.RFC3339), s.LastError)
 	case fails && !failing[name]:
 		log.Errorf("Cannot get %s, %s: %v", name, instead, s.LastError)
 	case !fails && failing[name]:

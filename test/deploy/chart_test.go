@@ -102,7 +102,7 @@ func TestChartValues(t *testing.T) {
 }
 
 const kubeadmLike = ".:53{errors health{lameduck 10s} ready kubernetes cluster.local in-addr.arpa ip6.arpa{pods insecure " +
-	"fallthrough in-addr.arpa ip6.arpa ttl 30} prometheus 0.0.0.0:9153 forward . /etc/resolv.conf cache 30 loop reload loadbalance}"
+	"fallthrough in-addr.arpa ip6.arpa ttl 30 snapshot /var/lib/clusterdns} prometheus 0.0.0.0:9153 forward . /etc/resolv.conf cache 30 loop reload loadbalance}"
 
 // look returns one thing of an installation, as text.
 func look(t *testing.T, o objects, what string) string {

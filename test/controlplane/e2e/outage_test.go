@@ -56,6 +56,7 @@ func TestOutage(t *testing.T) {
 	t.Run("pause", o.testPause)
 	t.Run("missed", o.testMissed)
 	t.Run("absent", o.testAbsent)
+	t.Run("warm", o.testWarm)
 	t.Run("reload", o.testReload)
 	t.Run("source", o.testSource)
 	t.Run("plain list", o.testPlainList)
