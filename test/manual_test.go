@@ -9,7 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/clusterdns/clusterdns/cmd/clusterdns/check"
+	"github.com/clusterdns/clusterdns/cmd/clusterdns/top"
+	"github.com/clusterdns/clusterdns/test/freeport"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/miekg/dns"
+	"github.com/spf13/cobra"
 )
 
 // dig is a command line of dig, as far as the documentation uses it.
@@ -64,7 +70,15 @@ func TestQuickstart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, anywhere(string(corefile)))
+	port, console := freeport.Of(t), freeport.Of(t)
+	s := start(t, strings.Replace(withPort(anywhere(string(corefile)), port), "console 127.0.0.1:0", "console 127.0.0.1:"+console, 1))
+	needLane(t)
+	eventually(t, func() string {
+		if !laneAt(t, ":"+port).open {
+			return "no lane"
+		}
+		return ""
+	})
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -73,13 +87,18 @@ func TestQuickstart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := 0
+	asked, commands := 0, 0
 	for _, m := range fence.FindAllStringSubmatch(string(readme), -1) {
 		if m[1] != "console" {
 			continue
 		}
 		for _, session := range strings.Split("\n"+m[2], "\n$ ")[1:] {
 			lines := strings.Split(strings.TrimSpace(session), "\n")
+			if args, ok := strings.CutPrefix(lines[0], "bin/clusterdns "); ok {
+				runsAs(t, strings.ReplaceAll(args, "127.0.0.1:8053", "127.0.0.1:"+console), lines[1:])
+				commands++
+				continue
+			}
 			d, err := parseDig(lines[0])
 			if err != nil || !d.short {
 				t.Fatalf("%s: %v", lines[0], err)
@@ -103,9 +122,56 @@ func TestQuickstart(t *testing.T) {
 			asked++
 		}
 	}
+	if commands < 2 {
+		t.Errorf("%d sessions of commands in README.md", commands)
+	}
 	if asked < 5 || asked != strings.Count(string(try), "  dig @") {
 		t.Errorf("%d questions in README.md, and others in TRY", asked)
 	}
+}
+
+// runsAs runs a subcommand, and requires the output that is shown, but for
+// figures that a machine decides.
+func runsAs(t *testing.T, commandLine string, shown []string) {
+	t.Helper()
+	words := strings.Fields(strings.Replace(commandLine, " -conf ", " --conf ", 1))
+	command := map[string]func() *cobra.Command{
+		"check": func() *cobra.Command { return check.New(func() {}) },
+		"top":   func() *cobra.Command { return top.New(nil) },
+	}[words[0]]
+	if command == nil {
+		t.Fatalf("%s: no such command", commandLine)
+	}
+	defer clog.SetOutput(&logged)
+	want := masked(words[0], strings.Join(shown, "\n"))
+	eventually(t, func() string { // top tells of what was asked a second ago
+		cmd := command()
+		var out strings.Builder
+		cmd.SetOut(&out)
+		cmd.SetArgs(words[1:])
+		if err := cmd.Execute(); err != nil {
+			t.Fatalf("%s: %v", commandLine, err)
+		}
+		if got := masked(words[0], strings.TrimSpace(out.String())); got != want {
+			return fmt.Sprintf("%s\nprints\n%s\nREADME.md shows\n%s", commandLine, got, want)
+		}
+		return ""
+	})
+}
+
+var (
+	duration = regexp.MustCompile(`[0-9.]+ (µs|ms|s)\b`)
+	figure   = regexp.MustCompile(`\b[0-9]+(\.[0-9]+)?( %)?`)
+	blanks   = regexp.MustCompile(` +`)
+)
+
+// masked leaves out rates and times in what top prints.
+func masked(command, text string) string {
+	if command != "top" {
+		return text
+	}
+	text = figure.ReplaceAllString(duration.ReplaceAllString(text, "TIME"), "N")
+	return blanks.ReplaceAllString(text, " ")
 }
 
 var digLine = regexp.MustCompile("`(dig [^`]*)`")

@@ -347,6 +347,9 @@ type State struct {
 	lane    lane
 }
 
+// NotServed is why there is no lane at an address that a Corefile before had.
+const NotServed = "no stanza is served there"
+
 // States returns the process's lanes, by their addresses. It waits for nobody.
 func States() []State { return *theKeeper().shown.Load() }
 
@@ -358,7 +361,7 @@ func (k *keeper) publish() {
 		s := State{Addr: addr, Open: at.have.phase == open, Counts: k.countsAt(addr), Stalled: at.stalled, lane: at.lane}
 		switch {
 		case at.instance == nil:
-			s.Why = "no stanza is served there"
+			s.Why = NotServed
 		case at.plan.config == nil:
 			s.Why = at.plan.why
 		case !s.Open:

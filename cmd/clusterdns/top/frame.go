@@ -15,6 +15,14 @@ const (
 	plain   = "\x1b[m"
 )
 
+// Frame returns what a terminal of this size shows of a snapshot, with its escape
+// sequences: bold, dim, inverse and plain.
+func Frame(s Snapshot, width, height int) string {
+	m := &model{width: width, height: height}
+	m.take(s, nil)
+	return m.frame()
+}
+
 // frame returns the screen: at most height lines of at most width columns.
 func (m *model) frame() string {
 	lines := m.head()

@@ -129,8 +129,12 @@ func writeText(out io.Writer, s *Snapshot, view, most int) error {
 		fmt.Fprintln(t, strings.Join(cells(view, r), "\t"))
 	}
 	_ = t.Flush() // to memory
-	_, err := out.Write(b.Bytes())
-	return err
+	for line := range strings.Lines(b.String()) {
+		if _, err := io.WriteString(out, strings.TrimRight(line, " \n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rate returns so many a second in about three digits.

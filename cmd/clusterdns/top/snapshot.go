@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/clusterdns/clusterdns/plugin/console"
+	"github.com/clusterdns/clusterdns/plugin/lanes"
 )
 
 // Snapshot is what all servers together have answered lately. Its JSON is the
@@ -178,7 +179,7 @@ func merge(now time.Time, servers []polled, podOf func(addr string) string) Snap
 		lane, chain = lane.plus(l), chain.plus(c)
 		server.Version, server.PerSecond = clean(r.Version), l.sum()+c.sum()
 		for _, at := range r.Lanes {
-			if !at.Open {
+			if !at.Open && at.Why != lanes.NotServed {
 				server.Closed = append(server.Closed, clean("no fast lane at "+at.Addr+": "+at.Why))
 			}
 		}
