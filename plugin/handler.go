@@ -57,7 +57,10 @@ func putAnswer(a *zone.Answer) {
 
 // ServeDNS implements plugin.Handler.
 func (h *Handler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	m := h.negatives.reply(h.view.Index(), r)
+	var m *dns.Msg
+	if !h.explains(r) {
+		m = h.negatives.reply(h.view.Index(), r)
+	}
 	if m == nil {
 		var rcode int
 		var err error
@@ -85,6 +88,13 @@ func send(w dns.ResponseWriter, r, m *dns.Msg) int {
 	// another one the same way.
 	log.Debugf("Writing the reply for %s to %s: %v", r.Question[0].Name, w.RemoteAddr(), err)
 	return dns.RcodeSuccess
+}
+
+// explains reports whether the reply to r says why it is negative, if it is. The
+// negative cache has none of those: what they say depends on more than the names
+// by which it knows that an entry still holds.
+func (h *Handler) explains(r *dns.Msg) bool {
+	return h.cfg.view.Explain > 0 && r.IsEdns0() != nil
 }
 
 // answer returns the reply to r, or nil and what ServeDNS is to return.
@@ -126,12 +136,21 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 	if (m.Truncated || exceedsTCP(m)) && state.Proto() == "tcp" {
 		truncatedTCP.Inc()
 	}
-	h.negatives.addReply(r, m, a)
+	why, code := []byte(nil), uint16(0)
+	if h.explains(r) {
+		why, code = a.Explain(nil, state.Size())
+	} else {
+		h.negatives.addReply(r, m, a)
+	}
 	switch {
 	case a.Outcome == zone.Unready:
-		addExtendedError(r, m, dns.ExtendedErrorCodeNotReady, "")
+		addExtendedError(r, m, dns.ExtendedErrorCodeNotReady, string(why))
+		return m, 0, nil
 	case a.Stale():
 		addExtendedError(r, m, dns.ExtendedErrorCodeStaleAnswer, "")
+	}
+	if len(why) > 0 {
+		addExtendedError(r, m, code, string(why))
 	}
 	return m, 0, nil
 }

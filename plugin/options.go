@@ -82,6 +82,10 @@ var options = []option{
 		cfg.feed.PodNames = true
 		return nil
 	}},
+	{"explain", "", 0, 0, func(cfg *config, _ []string) error {
+		cfg.view.Explain = zone.DefaultProbes
+		return nil
+	}},
 	{"fallthrough", "[ZONES...]", 0, -1, func(cfg *config, args []string) error {
 		cfg.fall.SetZonesFromArgs(args)
 		return nil
@@ -117,6 +121,7 @@ var options = []option{
 	}},
 	{"labels", "EXPRESSION", 1, -1, func(cfg *config, args []string) (err error) {
 		cfg.feed.Labels, err = selector(args)
+		cfg.view.SelectedObjects = true
 		return err
 	}},
 	{"manifests", "PATH...", 1, -1, func(cfg *config, args []string) error {

@@ -72,7 +72,9 @@ func TestParse(t *testing.T) {
 		{inBlock("namespace_labels env in (prod, test)"), defaults(func(cfg *config) {
 			cfg.feed.NamespaceLabels, cfg.view.SelectedNamespaces = "env in (prod,test)", true
 		})},
-		{inBlock("labels app=web,tier!=db"), defaults(func(cfg *config) { cfg.feed.Labels = "app=web,tier!=db" })},
+		{inBlock("labels app=web,tier!=db"), defaults(func(cfg *config) {
+			cfg.feed.Labels, cfg.view.SelectedObjects = "app=web,tier!=db", true
+		})},
 		{inBlock("ttl 0"), defaults(func(cfg *config) { cfg.view.TTL = 0 })},
 		{inBlock("ttl 3600"), defaults(func(cfg *config) { cfg.view.TTL = 3600 })},
 		{inBlock("pods disabled"), defaults(func(*config) {})},
@@ -85,6 +87,7 @@ func TestParse(t *testing.T) {
 		{inBlock("fallthrough in-addr.arpa IP6.arpa."), defaults(func(cfg *config) {
 			cfg.fall = fall.F{Zones: []string{"in-addr.arpa.", "ip6.arpa."}}
 		})},
+		{inBlock("explain"), defaults(func(cfg *config) { cfg.view.Explain = zone.DefaultProbes })},
 		{inBlock("fastlane off"), defaults(func(cfg *config) { cfg.fastlane.off = true })},
 		{inBlock("fastlane workers 3"), defaults(func(cfg *config) { cfg.fastlane.workers = 3 })},
 		{inBlock("fastlane off\nfastlane workers 1"), defaults(func(cfg *config) { cfg.fastlane.workers = 1 })},
@@ -158,6 +161,7 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("snapshot /var/lib/x 1d"), `Testfile:2 - Error during parsing: snapshot: "1d" is no duration above 0 such as 12h`},
 		{inBlock("snapshot /var/lib/x 0s"), `Testfile:2 - Error during parsing: snapshot: "0s" is no duration above 0 such as 12h`},
 		{inBlock("manifests x\nsnapshot /var/lib/x"), `Testfile:4 - Error during parsing: snapshot saves what an API server says: manifests are files already`},
+		{inBlock("explain all"), `Testfile:2 - Error during parsing: explain takes "", not "all"`},
 		{inBlock("fastlane"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not ""`},
 		{inBlock("fastlane off now please"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not "off now please"`},
 		{inBlock("fastlane on"), `Testfile:2 - Error during parsing: fastlane: "on" is neither off nor workers N`},
@@ -214,7 +218,7 @@ func TestParseBadZones(t *testing.T) {
 // The options that CoreDNS 1.15's kubernetes has and this plugin promises, those
 // of its own, and upstream.
 func TestOptionNames(t *testing.T) {
-	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names fallthrough fastlane ignore " +
+	want := "apiserver_burst apiserver_max_inflight apiserver_qps endpoint endpoint_pod_names explain fallthrough fastlane ignore " +
 		"kubeconfig labels manifests max_answers multicluster namespace_labels namespaces negative_cache noendpoints pods snapshot startup_timeout tls ttl upstream zonal"
 	var got []string
 	for _, o := range options {

@@ -59,6 +59,8 @@ func TestLaneIsTheChain(t *testing.T) {
 		{name: "hosts and templates", h: variedHandler(t), origins: []string{"cluster.local.", "other.local.", "10.in-addr.arpa."}, route: silent, plugins: inFront},
 		{name: "fallthrough in reverse zones", h: stanza{fallthroughTo: []string{"in-addr.arpa", "ip6.arpa"}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
 		{name: "fallthrough", h: stanza{fallthroughTo: []string{}, next: went}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "."}},
+		// One probe, since lane and chain share how many searches a second may have.
+		{name: "explain", h: stanza{zones: []string{"cluster.local.", "10.in-addr.arpa."}, explain: 1, negativeCache: 100}.handler(t, varied(t).Writer), origins: []string{"cluster.local.", "10.in-addr.arpa."}},
 		{name: "noendpoints, ttl, no pods", h: stanza{noEndpoints: true, ignoreEmpty: true, ttl: 600, negativeCache: 100}.handler(t, varied(t).Writer), origins: []string{"cluster.local."}},
 		{name: "stale", h: staleHandler(t), origins: []string{"cluster.local."}},
 		{name: "stale, hosts and templates", h: staleHandler(t, "cluster.local.", "other.local.", "10.in-addr.arpa."),

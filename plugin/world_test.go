@@ -159,13 +159,14 @@ type stanza struct {
 	multicluster  []string
 	zonal         bool
 	maxAnswers    int
+	explain       int
 }
 
 func (s stanza) handler(t testing.TB, w *zone.Writer) *Handler {
 	t.Helper()
 	cfg := &config{word: directive, negativeCache: s.negativeCache, view: zone.Options{
 		Zones: s.zones, TTL: s.ttl, Pods: s.pods, NoEndpoints: s.noEndpoints, IgnoreEmpty: s.ignoreEmpty,
-		Multicluster: s.multicluster, Zonal: s.zonal, MaxAnswers: s.maxAnswers,
+		Multicluster: s.multicluster, Zonal: s.zonal, MaxAnswers: s.maxAnswers, Explain: s.explain,
 	}}
 	if cfg.view.Zones == nil {
 		cfg.view.Zones = []string{"cluster.local."}

@@ -157,7 +157,7 @@ func (s *snapshot) has(r Resource) bool { return s.synced>>r&1 != 0 }
 // are given.
 func (s *snapshot) namespace(label []byte, hash uint64) *Namespace {
 	for _, l := range s.namespaces.at(hash) {
-		if string(label[1:]) == l.value.Name {
+		if l.hash == hash && string(label[1:]) == l.value.Name {
 			return l.value
 		}
 	}
@@ -168,7 +168,7 @@ func (s *snapshot) namespace(label []byte, hash uint64) *Namespace {
 // namespace's, are given in wire format, and their hash.
 func serviceOf(t *trie[*service], labels []byte, hash uint64) *service {
 	for _, l := range t.at(hash) {
-		if string(labels) == string(l.value.id.labels()) {
+		if l.hash == hash && string(labels) == string(l.value.id.labels()) { // most that do not exist end at the hash
 			return l.value
 		}
 	}

@@ -21,6 +21,8 @@ type Renderer struct {
 	// above the zone.
 	parent       int
 	parentLabels []byte
+
+	why, options []byte // of the OPT record, if there is a reason to give
 }
 
 // ErrIncomplete is the error for an answer with the outcome Chase: only who has
@@ -35,7 +37,7 @@ var rcodes = [...]uint8{
 
 // staleOption is an Extended DNS Error without text: 3, Stale Answer (RFC 8914
 // §4.4).
-var staleOption = []byte{0, 15, 0, 2, 0, 3}
+var staleOption = dnswire.AppendEDE(nil, dnswire.EDEStaleAnswer, "")
 
 // SizeOptions returns how many octets a Renderer adds to the OPT record for
 // options of its own.
@@ -71,9 +73,22 @@ func (r *Renderer) Append(dst []byte, q *dnswire.Query, a *Answer, limit int) ([
 	r.origin, r.parent = 0, 0
 	a.Walk(r.record)
 	if q.HasOPT {
-		r.b.OPT(q.UDPSize, q.EDNSReplyFlags(), options)
+		r.b.OPT(q.UDPSize, q.EDNSReplyFlags(), r.explain(options, a, limit))
 	}
 	return r.b.Finish(a.Outcome.Rcode(), q.ReplyFlags()|dnswire.FlagAA)
+}
+
+// explain returns options and the one that says why a has no records.
+func (r *Renderer) explain(options []byte, a *Answer, limit int) []byte {
+	if a.Outcome == Success {
+		return options
+	}
+	var code uint16
+	if r.why, code = a.Explain(r.why[:0], limit); len(r.why) == 0 {
+		return options
+	}
+	r.options = dnswire.AppendEDE(append(r.options[:0], options...), code, r.why)
+	return r.options
 }
 
 // record writes rec; false if it did not fit.

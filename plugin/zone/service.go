@@ -196,6 +196,12 @@ func (s *service) sameRecords(o *service) bool {
 	return s.obj == o.obj && slices.EqualFunc(s.slices, o.slices, s.sameSlice)
 }
 
+// sameNotReady reports whether s and o, which have the same records, have the same
+// endpoints that are not ready.
+func (s *service) sameNotReady(o *service) bool {
+	return s == nil || slices.EqualFunc(s.slices, o.slices, func(a, b *EndpointSlice) bool { return a.NotReady.equal(b.NotReady) })
+}
+
 // sameSlice reports whether s has the same records from either of two slices.
 func (s *service) sameSlice(a, b *EndpointSlice) bool {
 	return a == b || a.Name == b.Name && slices.Equal(a.Ports, b.Ports) && a.Ready.equal(&b.Ready) &&

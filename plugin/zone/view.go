@@ -55,6 +55,13 @@ type Options struct {
 	// Zonal says that headless services, not imported ones, also have names that
 	// pick the endpoints in a topology zone.
 	Zonal bool
+	// Explain is with how many names one that does not exist may be compared, to
+	// say which is nearest (Answer.Why); DefaultProbes is a good number. 0 is no
+	// explanations.
+	Explain int
+	// SelectedObjects says that the index has a selection of the cluster's
+	// services. Only explanations ask.
+	SelectedObjects bool
 }
 
 // View is an Index seen through one Corefile stanza. It is safe for concurrent
@@ -68,6 +75,9 @@ type View struct {
 	depends uint8               // bit r: answers may depend on Resource r
 	local   []netip.Addr
 	servers atomic.Pointer[nameServers] // as last found
+	// searches is a second since 1970 in the upper half, and how many searches
+	// for nearest names there were in it.
+	searches atomic.Uint64
 
 	nameServer, hostmaster []byte // the labels of both below every origin
 	apex                   []byte // in external zones: the last of those, folded

@@ -141,15 +141,19 @@ func (b *Batch) compile(st *serviceState) {
 	if st.obj == nil && len(st.slices) == 0 {
 		delete(b.w.states(st.id.imported).m, st.id.Key)
 	}
-	if old.sameRecords(st.compiled) {
-		st.compiled = old
-		return
-	}
 	services := &b.next.services
 	if st.id.imported {
 		services = &b.next.imports
 	}
 	same := func(o *service) bool { return o.id == st.id }
+	if old.sameRecords(st.compiled) {
+		if old.sameNotReady(st.compiled) {
+			st.compiled = old
+		} else { // explanations change, and no answer
+			services.set(b.w.edit, st.id.hash, st.compiled, same)
+		}
+		return
+	}
 	if st.compiled == nil {
 		services.remove(b.w.edit, st.id.hash, same)
 	} else {
