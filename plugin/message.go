@@ -17,9 +17,13 @@ import (
 // it makes those that may fit and one more, from a random place on, and sets TC,
 // so that no plugin takes them for all of them.
 //
-// Only addresses of the question's name are so regular. Any plugin may cut SRV
-// records, or those behind a CNAME, elsewhere than we would.
+// Of SRV records it makes those with the shortest targets, as shortestFirst would
+// have them, without the addresses of targets: there is no room for those. Any
+// plugin may cut records behind a CNAME elsewhere than we would.
 func fitting(r *dns.Msg, name []byte, a *zone.Answer, client *request.Request) *dns.Msg {
+	if r.Question[0].Qtype == dns.TypeSRV {
+		return fittingSRV(r, name, a, client.Size())
+	}
 	all, width := a.Addrs(), net.IPv4len
 	if r.Question[0].Qtype == dns.TypeAAAA {
 		width = net.IPv6len
@@ -46,6 +50,51 @@ func fitting(r *dns.Msg, name []byte, a *zone.Answer, client *request.Request) *
 	return m
 }
 
+// fewOctets of SRV records are made whatever the client's size.
+const fewOctets = 4096
+
+// fittingSRV is fitting for SRV records.
+func fittingSRV(r *dns.Msg, name []byte, a *zone.Answer, size int) *dns.Msg {
+	const record = 2 + 10 + 6 // with a pointer for its owner; targets are not compressed
+	var targets [256]int      // by their length
+	all := 0
+	a.Walk(func(rec *zone.Record) bool {
+		if rec.Type != dns.TypeSRV {
+			return false
+		}
+		n := a.NameLen(&rec.Target)
+		targets[n]++
+		all += record + n
+		return true
+	})
+	if all <= max(size, fewOctets) {
+		return message(r, name, a)
+	}
+	// Of each length as many as fit, and of the last one more.
+	some := 0
+	for n := range targets {
+		if size < 0 {
+			targets[n] = 0
+			continue
+		}
+		targets[n] = min(targets[n], size/(record+n)+1)
+		size -= targets[n] * (record + n)
+		some += targets[n]
+	}
+	m := new(dns.Msg)
+	m.SetRcode(r, dns.RcodeSuccess)
+	m.Authoritative, m.Truncated = true, true
+	b := builder{question: r.Question[0].Name, wire: name}
+	a.Walk(func(rec *zone.Record) bool {
+		if n := a.NameLen(&rec.Target); targets[n] > 0 {
+			targets[n]--
+			m.Answer = b.append(m.Answer, rec)
+		}
+		return len(m.Answer) < some
+	})
+	return m
+}
+
 // message returns the reply to r, whose question's name in wire format is name,
 // that a says: what zone.Renderer writes to the wire, for the plugins in front of
 // ours that look into replies. Names that stand in the question, the zone above
@@ -56,10 +105,12 @@ func message(r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
 	m.SetRcode(r, int(a.Outcome.Rcode()))
 	m.Authoritative = true
 	b := builder{question: r.Question[0].Name, wire: name}
+	least := 0 // octets
 	whole := a.Walk(func(rec *zone.Record) bool {
-		if len(m.Answer)+len(m.Extra) >= dnswire.MaxRecords {
+		if least > dns.MaxMsgSize {
 			return false
 		}
+		least += rec.Least()
 		switch rec.Section {
 		case dnswire.Authority:
 			m.Ns = b.append(m.Ns, rec)

@@ -42,11 +42,6 @@ const QuestionName = headerLen
 // 1035 §4.1.4). A name that stands farther back has to be written again.
 const MaxPointer = 0x3FFF
 
-// MaxRecords is more records than any message has room for: each takes at least
-// a pointer for its owner, 10 octets for type, class, TTL and length, and one of
-// data.
-const MaxRecords = maxMessage/(2+10+1) + 1
-
 // Record types this package writes (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 2782,
 // RFC 6891 §6.1.1).
 const (

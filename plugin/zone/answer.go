@@ -25,6 +25,23 @@ type Record struct {
 	SOA          dnswire.SOA  // SOA
 }
 
+// Least returns how many octets r takes in a message at least, with pointers for
+// all names, and ends of names, that may stand there before.
+func (r *Record) Least() int {
+	const record, pointer = 2 + 10, 2 // with one for the owner
+	switch {
+	case r.Type == dnswire.TypeA:
+		return len(r.Packed) / 4 * (record + 4)
+	case r.Type == dnswire.TypeAAAA:
+		return len(r.Packed) / 16 * (record + 16)
+	case r.Type == dnswire.TypeSRV:
+		return record + 6 + pointer
+	case r.Type == dnswire.TypePTR && len(r.Target.Label) > 0: // of names, each once
+		return record + 1 + len(r.Target.Label) + pointer
+	}
+	return record
+}
+
 // Walk calls yield for the records of the answer, section by section, until it
 // returns false, and reports whether it never did. Records with a name of more
 // than 255 octets are left out, and counted (Index.LeftOut).
@@ -98,7 +115,7 @@ func (a *Answer) Length(limit int) int {
 	const header, question, record = dnswire.QuestionName, 4, 10
 	size := header + len(a.name) + question
 	a.Walk(func(r *Record) bool {
-		owner := record + a.nameLen(&r.Owner)
+		owner := record + a.NameLen(&r.Owner)
 		switch r.Type {
 		case dnswire.TypeA:
 			size += len(r.Packed) / 4 * (owner + 4)
@@ -107,19 +124,19 @@ func (a *Answer) Length(limit int) int {
 		case dnswire.TypeTXT:
 			size += owner + 1 + len(r.Text)
 		case dnswire.TypeSOA:
-			size += owner + a.nameLen(&r.SOA.MName) + a.nameLen(&r.SOA.RName) + 20
+			size += owner + a.NameLen(&r.SOA.MName) + a.NameLen(&r.SOA.RName) + 20
 		case dnswire.TypeSRV:
-			size += owner + 6 + a.nameLen(&r.Target)
+			size += owner + 6 + a.NameLen(&r.Target)
 		default:
-			size += owner + a.nameLen(&r.Target)
+			size += owner + a.NameLen(&r.Target)
 		}
 		return size <= limit
 	})
 	return size
 }
 
-// nameLen returns the length of a name in full.
-func (a *Answer) nameLen(n *dnswire.Name) int {
+// NameLen returns how many octets a name in one of a's records takes in full.
+func (a *Answer) NameLen(n *dnswire.Name) int {
 	size := len(n.Labels)
 	if len(n.Label) > 0 {
 		size += 1 + len(n.Label)
@@ -133,7 +150,7 @@ func (a *Answer) nameLen(n *dnswire.Name) int {
 // fits reports whether a name is no longer than names can be. If not, the
 // record is to be left out, and is counted.
 func (a *Answer) fits(n *dnswire.Name) bool {
-	if a.nameLen(n) <= maxName {
+	if a.NameLen(n) <= maxName {
 		return true
 	}
 	a.leftOut++

@@ -291,7 +291,7 @@ srv:
 				break
 			}
 			r.Owner, r.OwnerRef = a.endpointName(ref), n
-			fits = a.nameLen(&r.Owner) <= maxName
+			fits = a.NameLen(&r.Owner) <= maxName
 			had = nil
 		}
 		addr := s.addrAt(ref)

@@ -165,7 +165,7 @@ func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
 	for _, l := range a.servers.records {
 		packed := a.pack(l.addr)
 		*r = Record{Section: dnswire.Additional, Type: addrType(packed), TTL: r.TTL, Owner: a.localName(l), Packed: packed}
-		if a.nameLen(&r.Owner) <= maxName && !yield(r) {
+		if a.NameLen(&r.Owner) <= maxName && !yield(r) {
 			return false
 		}
 	}
