@@ -1,6 +1,7 @@
 package clusterdns
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -11,9 +12,12 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/console"
+	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/test/freeport"
 
 	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
 	_ "github.com/coredns/coredns/plugin/cache"
 	"github.com/miekg/dns"
 )
@@ -201,5 +205,38 @@ func TestConsoleErrors(t *testing.T) {
 	defer consoles.Unlock()
 	if consoles.engine != nil || len(consoles.holders) > 0 {
 		t.Error("an instance that never started holds a console")
+	}
+}
+
+// TestConsoleCounts: what the chain's questions count as.
+func TestConsoleCounts(t *testing.T) {
+	reply := func(rcode int) plugin.HandlerFunc {
+		return func(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			return 0, w.WriteMsg(new(dns.Msg).SetRcode(r, rcode))
+		}
+	}
+	silent := func(rcode int) plugin.HandlerFunc {
+		return func(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) { return rcode, nil }
+	}
+	background := context.Background()
+	for _, row := range []struct {
+		name string
+		next plugin.Handler
+		ctx  context.Context
+		want [4]uint64 // NOERROR, NXDOMAIN, SERVFAIL, others
+	}{
+		{"answered", reply(dns.RcodeSuccess), background, [4]uint64{1}},
+		{"does not exist", reply(dns.RcodeNameError), background, [4]uint64{0, 1}},
+		{"the server is to say SERVFAIL", silent(dns.RcodeServerFailure), background, [4]uint64{0, 0, 1}},
+		{"the server is to say REFUSED", silent(dns.RcodeRefused), background, [4]uint64{0, 0, 0, 1}},
+		{"nobody is there", nil, background, [4]uint64{0, 0, 1}},
+		{"asked by the client", reply(dns.RcodeSuccess), context.WithValue(background, dnsserver.LoopKey{}, 0), [4]uint64{1}},
+		{"asked by the server itself", reply(dns.RcodeSuccess), context.WithValue(background, dnsserver.LoopKey{}, 1), [4]uint64{}},
+	} {
+		h := &consoleHandler{next: row.next, engine: hitters.New()}
+		h.ServeDNS(row.ctx, &recorder{}, new(dns.Msg).SetQuestion("a.example.", dns.TypeA))
+		if _, totals := h.engine.Totals(); totals[hitters.Chain].Outcomes != row.want {
+			t.Errorf("%s: %v, want %v", row.name, totals[hitters.Chain].Outcomes, row.want)
+		}
 	}
 }
