@@ -36,6 +36,9 @@ func cluster(t *testing.T) *fake {
 	t.Helper()
 	w := zone.NewWriter()
 	w.Update(func(b *zone.Batch) {
+		for _, r := range []zone.Resource{zone.Namespaces, zone.Services, zone.EndpointSlices} {
+			b.Replace(r, nil, 1)
+		}
 		for _, ns := range []string{"shop", "data", "many"} {
 			b.Set(&zone.Namespace{Name: ns, Version: 1})
 		}
@@ -167,7 +170,7 @@ func TestStrangersText(t *testing.T) {
 	c, e := shown(t, f)
 	ask(t, e, `<script>alert(1)</script>.shop.svc.cluster.local.`, 3)
 	ask(t, e, `\034\062<img src=x onerror=alert(1)>.example.`, 0)
-	for _, path := range []string{"/", "/namespace?name=shop", "/namespace?name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/namespace?name=shop&after=%3Cscript%3E", "/namespace?stanza=%3Cscript%3E"} {
+	for _, path := range []string{"/", "/namespace?name=shop", "/namespace?name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/namespace?name=shop&after=%3Cscript%3E", "/namespace?stanza=%3Cscript%3E", "/explain?name=db.shop.svc.cluster.local.&namespace=%22%3E%3Cscript%3E", "/explain?name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E"} {
 		page := get(c.Handler(true), path).Body.String()
 		if !strings.Contains(page, "</html>") {
 			t.Errorf("%s is no page: %s", path, page)
@@ -183,6 +186,55 @@ func TestStrangersText(t *testing.T) {
 		if path == "/namespace?name=shop" && !strings.Contains(page, "&lt;script&gt;alert(1)&lt;/script&gt;.example") {
 			t.Errorf("%s does not show the target:\n%s", path, page)
 		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	f := cluster(t)
+	c, _ := shown(t, f)
+	h := c.Handler(true)
+	long := strings.Repeat(strings.Repeat("x", 63)+".", 4)
+	for _, row := range []struct {
+		query  string
+		status int
+		want   []string
+		not    string
+	}{
+		{"", 200, []string{"Name Type"}, "What is asked"},
+		{"name=web.shop.svc.cluster.local.", 200, []string{"web.shop.svc.cluster.local. A NOERROR", "IN A 10.96.0.10"}, ""},
+		{"name=Web.shop.svc.cluster.local&type=AAAA", 200, []string{"Web.shop.svc.cluster.local. AAAA NOERROR: the name exists"}, "IN AAAA"},
+		{"name=web&namespace=shop", 200, []string{"web.shop.svc.cluster.local. A NOERROR"}, "web.svc.cluster.local."},
+		{"name=web.shop&namespace=data", 200, []string{"web.shop.data.svc.cluster.local. A NXDOMAIN", "web.shop.svc.cluster.local. A NOERROR"}, "web.shop. A"},
+		{"name=example.org&namespace=data", 200, []string{"example.org.svc.cluster.local. A NXDOMAIN", "example.org. A in no zone of the stanza"}, ""},
+		{"name=web.shop.svc.cluster.local.&type=ANY", 200, []string{"web.shop.svc.cluster.local. A NOERROR"}, ""},
+		{"name=postgres.data.svc.tenant.local&stanza=1", 200, []string{"NXDOMAIN"}, ""},
+		{"name=cache.shop.svc.tenant.local&stanza=1", 200, []string{"IN A 10.244.1.21"}, ""},
+		{"name=" + long, 200, []string{"not asked: it is no domain name"}, ""},
+		{"name=a..b&namespace=shop", 200, []string{"a..b. A not asked"}, ""},
+		{"name=%3Cscript%3Ealert(1)%3C/script%3E&namespace=%22%3E%3Cimg%3E", 200, []string{"NXDOMAIN"}, ""},
+	} {
+		w := get(h, "/explain?"+row.query)
+		page := text(w.Body.String())
+		if w.Code != row.status {
+			t.Errorf("%s: %d, not %d", row.query, w.Code, row.status)
+		}
+		for _, want := range row.want {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s lacks %q:\n%s", row.query, want, page)
+			}
+		}
+		if row.not != "" && strings.Contains(page, row.not) {
+			t.Errorf("%s has %q:\n%s", row.query, row.not, page)
+		}
+	}
+	w := zone.NewWriter() // has seen nothing
+	v, err := zone.NewView(w.Index(), zone.Options{Zones: []string{"cluster.local."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.views = []View{{Zones: []string{"cluster.local."}, View: v}}
+	if page := text(get(h, "/explain?name=web.shop.svc.cluster.local.").Body.String()); !strings.Contains(page, "SERVFAIL: namespaces have not been seen") {
+		t.Error(page)
 	}
 }
 
@@ -267,7 +319,7 @@ func TestRequests(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	c, e := shown(t, cluster(t))
 	ask(t, e, "a.example.", 0)
-	for _, path := range []string{"/", "/namespace", "/namespace?name=shop"} {
+	for _, path := range []string{"/", "/namespace", "/namespace?name=shop", "/explain", "/explain?name=web.shop.svc.cluster.local."} {
 		page := get(c.Handler(true), path).Body.String()
 		if m := regexp.MustCompile(`(?i)\s(style|on[a-z]+)="|<style|javascript:|https?://[^1]`).FindString(page); m != "" {
 			t.Errorf("%s has %q", path, m)

@@ -99,9 +99,7 @@ type service struct {
 func (c *Console) namespace(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	p := namespacePage{Views: c.source.Views(), Namespace: q.Get("name")}
-	if i, err := strconv.Atoi(q.Get("stanza")); err == nil && i >= 0 && i < len(p.Views) {
-		p.View = i
-	}
+	p.View = chosen(p.Views, q.Get("stanza"))
 	if len(p.Views) == 0 {
 		c.write(w, http.StatusOK, "namespace.html", p)
 		return

@@ -151,6 +151,7 @@ func (c *Console) Handler(local bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", c.overview)
 	mux.HandleFunc("GET /namespace", c.namespace)
+	mux.HandleFunc("GET /explain", c.explain)
 	mux.HandleFunc("GET /report.json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(c.Report())

@@ -455,8 +455,15 @@ func TestBusy(t *testing.T) {
 	}
 	p.everyWay("busy", "/")
 	p.show("/", 1100, 1000, "light")
-	p.reachable("busy", 10) // to the content, 3 links, the box, and 5 tables
+	p.reachable("busy", 10) // to the content, 4 links, the box, and 5 tables
 	p.everyWay("a namespace", "/namespace?name=shop")
+	p.everyWay("explain", "/explain?name=database&namespace=shop")
+	p.show("/explain", 1100, 520, "light")
+	p.enter("name", "web.shop.svc.cluster.local.")
+	p.waitFor("10.96.0.10")
+	p.reachable("explain", 8)
+	p.show("/explain?name=database&namespace=data", 1100, 520, "light")
+	p.shoot("explain")
 	p.show("/namespace", 1100, 470, "light")
 	p.enter("name", "shop")
 	p.waitFor("10.96.0.10")
