@@ -216,7 +216,7 @@ func (a *autopath) judge(ctx context.Context, r *dns.Msg, name string, reply *dn
 // shorter returns the negative reply m, not to be kept for longer than ttl
 // seconds.
 func shorter(m *dns.Msg, ttl uint32) *dns.Msg {
-	m.Ns = slices.Clone(m.Ns)
+	m.Ns = slices.Clone(m.Ns) // the plugin cache keeps the other
 	for i, rr := range m.Ns {
 		if rr.Header().Ttl > ttl {
 			m.Ns[i] = dns.Copy(rr)
@@ -260,6 +260,17 @@ func searchDomains(file string) ([]string, error) {
 	}
 	plugin.Zones(rc.Search).Normalize()
 	return rc.Search, nil
+}
+
+// outsideOf returns those of domains that are in none of zones. The others are
+// names of the cluster, where a client has those of its own namespace.
+func outsideOf(zones, domains []string) (list []string) {
+	for _, domain := range domains {
+		if z := plugin.Zones(zones).Matches(domain); z == "" || z == "." {
+			list = append(list, domain)
+		}
+	}
+	return list
 }
 
 // completed counts questions that were answered from further along a search

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
 	"github.com/clusterdns/clusterdns/test/dnstext"
@@ -233,7 +234,11 @@ func TestAutopathAtOnce(t *testing.T) {
 	}()
 	rest := test.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 		arrived <- struct{}{}
-		<-all // for ever, if they come one after the other
+		select {
+		case <-all:
+		case <-time.After(5 * time.Second): // they come one after the other
+			return dns.RcodeServerFailure, nil
+		}
 		metadata.SetValueFunc(ctx, "forward/upstream", func() string { return "" })
 		return up.ServeDNS(ctx, w, r)
 	})
@@ -317,6 +322,33 @@ func TestAutoPath(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
+}
+
+// A server whose resolv.conf is that of a pod has domains of the cluster in it.
+func TestOutsideOf(t *testing.T) {
+	domains := []string{"kube-system.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "corp.example.", "xcluster.local."}
+	for _, row := range []struct{ zones, want []string }{
+		{[]string{"cluster.local.", "in-addr.arpa."}, domains[3:]},
+		{[]string{"."}, domains},
+		{[]string{"b.example."}, domains},
+	} {
+		if got := outsideOf(row.zones, domains); !slices.Equal(got, row.want) {
+			t.Errorf("%q: %q, want %q", row.zones, got, row.want)
+		}
+	}
+}
+
+// What a plugin may have kept of a reply stays as it is.
+func TestShorter(t *testing.T) {
+	soa, err := dns.NewRR("cluster.local. 5 IN SOA a. b. 1 2 3 4 5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := []dns.RR{soa}
+	m := shorter(&dns.Msg{Ns: kept}, 2)
+	if kept[0] != soa || soa.Header().Ttl != 5 || m.Ns[0].Header().Ttl != 2 {
+		t.Errorf("kept: %v, the reply has %v", kept, m.Ns)
+	}
 }
 
 // A path of other plugins or of a file can be anything.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/kube"
@@ -54,7 +53,7 @@ func Setup(c *caddy.Controller) error {
 	h := &Handler{cfg: cfg, upstream: upstream.New(), negatives: newNegatives(cfg.negativeCache)}
 	h.starting.Store(true)
 	if path, err := searchDomains("/etc/resolv.conf"); err == nil {
-		h.search = slices.DeleteFunc(path, func(domain string) bool { return plugin.Zones(cfg.view.Zones).Matches(domain) != "" })
+		h.search = outsideOf(cfg.view.Zones, path)
 	}
 	server := dnsserver.GetConfig(c)
 	registerStart(c, h, server)

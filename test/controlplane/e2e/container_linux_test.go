@@ -59,7 +59,7 @@ var shipped = sync.OnceValues(func() (string, error) {
 })
 
 // newContainer starts a container that has the folder files as /etc/coredns,
-// and its folder rootfs as /rootfs, and waits until the URL ready says OK
+// its folder rootfs as /rootfs and its resolv.conf as /etc/resolv.conf, and waits until the URL ready says OK
 // and the server listens at the address at; CoreDNS opens the port of ready a moment before its
 // own. account is a folder of a service account's files. The container ends with the
 // test, in order or the test fails.
@@ -88,6 +88,9 @@ func runContainer(t *testing.T, bin string, n netns.Namespace, files, account, a
 		os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 localhost\n"), 0o444),
 		os.Mkdir(filepath.Join(root, "proc"), 0o555),
 	)
+	if conf := filepath.Join(files, "resolv.conf"); exists(conf) { // the node's
+		err = errors.Join(err, os.Remove(filepath.Join(root, "etc/resolv.conf")), os.Link(conf, filepath.Join(root, "etc/resolv.conf")))
+	}
 	if host := filepath.Join(files, "rootfs"); isDir(host) { // a volume of the host's
 		err = errors.Join(err, copyTree("rootfs", host))
 	}
@@ -215,6 +218,7 @@ type resolvers struct {
 	records map[string][]dns.RR // by the address that is asked
 	silent  atomic.Bool
 	delay   atomic.Int64 // nanoseconds before a reply
+	soa     bool         // replies without records have one, so that they can be cached
 	udp     atomic.Int64 // questions over UDP
 	tcp     atomic.Int64
 }
@@ -270,6 +274,9 @@ func (r *resolvers) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 		if rr.Header().Rrtype == q.Qtype {
 			m.Answer = append(m.Answer, rr)
 		}
+	}
+	if r.soa && len(m.Answer) == 0 {
+		m.Ns = []dns.RR{&dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 60}, Ns: ".", Mbox: ".", Minttl: 60}}
 	}
 	w.WriteMsg(m)
 }

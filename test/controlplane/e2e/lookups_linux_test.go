@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	wire "encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
 	"github.com/clusterdns/clusterdns/test/controlplane/netns"
@@ -50,6 +52,7 @@ func TestLookups(t *testing.T) {
 	servers := []lookupServer{
 		{name: "clusterdns", program: ours},
 		{name: "clusterdns, `autopath`, `pods insecure`", program: ours, autopath: true, goal: true},
+		{name: "clusterdns, `autopath`, 2 domains of the node", program: ours, autopath: true, goal: true, domains: nodeDomains},
 	}
 	if made := os.Getenv(stockEnv); made != "" {
 		stock := filepath.Join(scratch, "stock") // on the file system of the containers
@@ -60,7 +63,8 @@ func TestLookups(t *testing.T) {
 		}
 		servers = append(servers,
 			lookupServer{name: "CoreDNS", program: stock},
-			lookupServer{name: "CoreDNS, `autopath`, `pods verified`", program: stock, autopath: true, verified: true})
+			lookupServer{name: "CoreDNS, `autopath`, `pods verified`", program: stock, autopath: true, verified: true},
+			lookupServer{name: "CoreDNS, `autopath`, 2 domains of the node", program: stock, autopath: true, verified: true, domains: nodeDomains})
 	}
 	var table strings.Builder
 	fmt.Fprintf(&table, "| server | resolver | questions | round trips | upstream: questions | round trips | ms, upstream at 5 ms | at 30 ms | again |\n|%s\n", strings.Repeat("---|", 9))
@@ -89,8 +93,11 @@ type lookupServer struct {
 	name               string
 	program            string
 	autopath, verified bool
-	goal               bool // is held to the goal
+	domains            string // of the node, behind those of the cluster
+	goal               bool   // is held to the goal
 }
+
+const nodeDomains = "rack.example corp.example"
 
 var (
 	lookupDelays = []time.Duration{5 * time.Millisecond, 30 * time.Millisecond}
@@ -126,9 +133,13 @@ func (l lookupServer) measure(t *testing.T, table *strings.Builder, namespace, a
 		}
 	}
 	upstream := newResolvers(t, node, map[string]string{resolver: zone.String()})
+	upstream.soa = true
 	runContainer(t, l.program, node, l.files(t), rights, "127.0.0.1:53", "http://127.0.0.1:8181/ready")
 	client, beyond := newWiretap(t, node, "pod"), newWiretap(t, node, "outside")
 	p := newPod(t, inside, namespace, nameserver)
+	if l.domains != "" {
+		p.search(t, l.domains)
+	}
 
 	for _, library := range slices.Sorted(maps.Keys(libraries)) {
 		lookup := func(name string) (pod, up taken) {
@@ -154,8 +165,9 @@ func (l lookupServer) measure(t *testing.T, table *strings.Builder, namespace, a
 				if pod.counts() != first.counts() || up.counts() != out.counts() {
 					t.Logf("%s: not always the same: %+v and %+v, first %+v and %+v", library, pod, up, first, out)
 				}
-				if want := (counts{2, 1}); l.goal && (pod.counts() != want || up.counts() != want) {
-					t.Errorf("%s takes %+v, and %+v upstream; want %+v of each", library, pod, up, want)
+				upstream := counts{2 * (1 + len(strings.Fields(l.domains))), 1}
+				if want := (counts{2, 1}); l.goal && (pod.counts() != want || up.counts() != upstream) {
+					t.Errorf("%s takes %+v, want %+v; and upstream %+v, want %+v", library, pod, want, up, upstream)
 				}
 				times = append(times, pod.time)
 			}
@@ -176,7 +188,20 @@ func (l lookupServer) measure(t *testing.T, table *strings.Builder, namespace, a
 	}
 }
 
-// files returns a folder with the server's Corefile.
+// search puts domains at the end of a pod's search path.
+func (p pod) search(t *testing.T, domains string) {
+	t.Helper()
+	path := filepath.Join(p.etc, "resolv.conf")
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, bytes.Replace(text, []byte(" cluster.local\n"), []byte(" cluster.local "+domains+"\n"), 1), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files returns a folder with the server's Corefile, and resolv.conf.
 func (l lookupServer) files(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(examples, "kubeadm", "Corefile"))
@@ -197,19 +222,22 @@ func (l lookupServer) files(t *testing.T) string {
 		corefile = strings.Replace(corefile, from, to, 1)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "Corefile"), []byte(corefile), 0o444); err != nil {
+	conf := "nameserver " + resolver + "\nsearch " + l.domains + "\n"
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "Corefile"), []byte(corefile), 0o444),
+		os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte(conf), 0o444),
+	); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-// wiretap sees the DNS messages over UDP on a link.
+// wiretap sees questions for addresses, and the replies, over UDP on a link.
 type wiretap struct {
 	lock   sync.Mutex
 	taken  taken
 	start  time.Time
-	name   []byte // of the last question
-	open   int    // questions without a reply
+	kinds  map[uint16]*kind // by type
 	marker chan byte
 	marked byte
 }
@@ -217,8 +245,15 @@ type wiretap struct {
 // taken is what a lookup took.
 type taken struct {
 	questions int
-	trips     int           // times that a question for another name was sent while none was open
+	trips     int           // one after the other, of questions of one type
 	time      time.Duration // from the first question to the last reply
+}
+
+// kind is what was seen of questions of one type.
+type kind struct {
+	name  []byte // of the last
+	open  int    // without a reply
+	trips int    // times that one for another name was sent while none was open
 }
 
 // counts are the figures of taken that do not depend on time.
@@ -231,7 +266,7 @@ const markerPort = 9
 
 func newWiretap(t *testing.T, n netns.Namespace, link string) *wiretap {
 	t.Helper()
-	w := &wiretap{marker: make(chan byte, 1)}
+	w := &wiretap{marker: make(chan byte, 1), kinds: map[uint16]*kind{}}
 	var f *os.File
 	err := n.Do(func() error {
 		const all = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // in network order
@@ -244,23 +279,43 @@ func newWiretap(t *testing.T, n netns.Namespace, link string) *wiretap {
 			return err
 		}
 		f = os.NewFile(uintptr(fd), "wiretap")
-		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: i.Index})
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: i.Index}))
 	})
 	if err != nil {
 		t.Fatalf("listening on %s: %v", link, err)
 	}
 	t.Cleanup(func() { f.Close() })
+	conn, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
-		buf := make([]byte, 1<<16)
+		buf, control := make([]byte, 1<<16), make([]byte, 64)
 		for {
-			n, err := f.Read(buf)
-			if err != nil {
+			var n, oob int
+			var failed error
+			err := conn.Read(func(fd uintptr) bool {
+				n, oob, _, _, failed = unix.Recvmsg(int(fd), buf, control, 0)
+				return failed != unix.EAGAIN
+			})
+			if err != nil || failed != nil {
 				return
 			}
-			w.packet(buf[:n], time.Now())
+			w.packet(buf[:n], stamp(control[:oob]))
 		}
 	}()
 	return w
+}
+
+// stamp returns when the kernel had a packet, from its control messages.
+func stamp(control []byte) time.Time {
+	list, err := unix.ParseSocketControlMessage(control)
+	if err != nil || len(list) != 1 || len(list[0].Data) < 16 {
+		return time.Time{}
+	}
+	data := list[0].Data // a struct timespec
+	return time.Unix(int64(wire.NativeEndian.Uint64(data)), int64(wire.NativeEndian.Uint64(data[8:])))
 }
 
 func (w *wiretap) packet(b []byte, now time.Time) {
@@ -284,20 +339,35 @@ func (w *wiretap) packet(b []byte, now time.Time) {
 		case w.marker <- b[0]:
 		default:
 		}
-	case to == 53 && len(b) > 12:
-		name, _, _ := bytes.Cut(b[12:], []byte{0})
+	case (to == 53 || from == 53) && len(b) > 12:
+		name, rest, ok := bytes.Cut(b[12:], []byte{0})
+		if !ok || len(rest) < 2 {
+			return
+		}
+		qtype := wire.BigEndian.Uint16(rest)
+		if qtype != dns.TypeA && qtype != dns.TypeAAAA { // the plugin loop's
+			return
+		}
+		k := w.kinds[qtype]
+		if k == nil {
+			k = new(kind)
+			w.kinds[qtype] = k
+		}
+		if from == 53 {
+			k.open = max(0, k.open-1)
+			w.taken.time = now.Sub(w.start)
+			return
+		}
 		if w.taken.questions == 0 {
 			w.start = now
 		}
-		if w.open == 0 && !bytes.EqualFold(name, w.name) {
-			w.taken.trips++
-			w.name = bytes.Clone(name)
-		}
 		w.taken.questions++
-		w.open++
-	case from == 53:
-		w.open = max(0, w.open-1)
-		w.taken.time = now.Sub(w.start)
+		if k.open == 0 && !bytes.EqualFold(name, k.name) {
+			k.trips++
+			k.name = bytes.Clone(name)
+			w.taken.trips = max(w.taken.trips, k.trips)
+		}
+		k.open++
 	}
 }
 
@@ -328,6 +398,6 @@ func (w *wiretap) since(t *testing.T, n netns.Namespace, to string) taken {
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	got := w.taken
-	w.taken, w.name = taken{}, nil
+	w.taken, w.kinds = taken{}, map[uint16]*kind{}
 	return got
 }
