@@ -99,8 +99,8 @@ type walking struct{}
 // in domains above the first of the search path, and others. There are none if
 // it is not to be completed.
 func (a *autopath) candidates(ctx context.Context, state request.Request) (inside, outside []string) {
-	if a.path == nil || ctx.Value(walking{}) != nil || state.QClass() != dns.ClassINET || !isData(state.QType()) ||
-		plugin.Zones(a.zones).Matches(state.Name()) == "" {
+	if a.path == nil || ctx.Value(walking{}) != nil || plugin.Zones(a.zones).Matches(state.Name()) == "" ||
+		state.Req.Opcode != dns.OpcodeQuery || !state.Req.RecursionDesired || state.QClass() != dns.ClassINET || !isData(state.QType()) {
 		return nil, nil
 	}
 	path := a.path(state)

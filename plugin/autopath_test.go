@@ -273,6 +273,23 @@ func TestAutopathLimit(t *testing.T) {
 	expect(t, s, dnstext.Cluster, question+"NOERROR aa rd\nwww.example.org.shop.svc CNAME www.example.org.\nwww.example.org. 60 A 192.0.2.80")
 }
 
+// Who does not want recursion, or does not query, has nobody asked outside.
+func TestAutopathNoQuery(t *testing.T) {
+	for name, change := range map[string]func(*dns.Msg){
+		"no recursion": func(r *dns.Msg) { r.RecursionDesired = false },
+		"notify":       func(r *dns.Msg) { r.Opcode = dns.OpcodeNotify },
+		"class ANY":    func(r *dns.Msg) { r.Question[0].Qclass = dns.ClassANY },
+	} {
+		up := searchedOutside()
+		s, a := autopathServer(t, up, stanza{}.handler(t, newWorld(t, searchedWorld).Writer))
+		r := dnstext.Cluster.Query(t, "www.example.org.shop.svc A")
+		change(r)
+		if _, err := a.ServeDNS(context.WithValue(t.Context(), dnsserver.Key{}, s.Server), &recorder{}, r); err != nil || up.asked != 0 {
+			t.Errorf("%s: asked outside: %q, %v", name, up.questions, err)
+		}
+	}
+}
+
 // Before the index is whole nobody is asked.
 func TestAutopathUnready(t *testing.T) {
 	up := searchedOutside()
