@@ -27,7 +27,7 @@ const (
 	// stockEnv is a stock CoreDNS with all of its plugins, to measure beside ours.
 	stockEnv = "LOOKUPS_STOCK"
 	// tablesEnv are files that get the table, between lines with tableBegin and
-	// tableEnd.
+	// tableEnd; README.md gets no more than glibc's rows.
 	tablesEnv = "LOOKUPS_TABLES"
 
 	tableBegin, tableEnd = "<!-- make lookups -->\n", "<!-- end of make lookups -->\n"
@@ -82,7 +82,13 @@ func TestLookups(t *testing.T) {
 		if !ok || !found {
 			t.Fatalf("%s has no place for the table", path)
 		}
-		if err := os.WriteFile(path, []byte(before+tableBegin+table.String()+tableEnd+after), 0o644); err != nil {
+		rows := ""
+		for row := range strings.Lines(table.String()) {
+			if cells := strings.Split(row, " | "); filepath.Base(path) != "README.md" || len(cells) == 1 || cells[1] == "resolver" || cells[1] == "glibc" {
+				rows += row
+			}
+		}
+		if err := os.WriteFile(path, []byte(before+tableBegin+rows+tableEnd+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
