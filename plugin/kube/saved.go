@@ -161,6 +161,7 @@ func (v *saver) run(t saving) {
 			v.src.running.Wait()
 			ended = true
 		case <-tick.C:
+			v.dropUnwanted()
 		}
 		if now := v.dir(); now != dir {
 			dir, contact, tried = now, 0, time.Time{}
@@ -179,6 +180,19 @@ func (v *saver) run(t saving) {
 		}
 		if ended {
 			return
+		}
+	}
+}
+
+// dropUnwanted takes out of the index what was restored and nobody follows: it
+// would be there, older and older, for who follows it later. All stanzas of a
+// Corefile have long said what they want.
+func (v *saver) dropUnwanted() {
+	sources.Lock()
+	defer sources.Unlock()
+	for r := range v.src.stores {
+		if r := zone.Resource(r); v.src.stores[r].Load() == nil && v.src.writer.Index().Restored(r) {
+			v.src.writer.Update(func(b *zone.Batch) { b.Drop(r) })
 		}
 	}
 }

@@ -234,6 +234,43 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
+// What is restored and has not been listed yet is saved as old as it was.
+func TestContactOfRestored(t *testing.T) {
+	api, dir := shopOf(t, true), t.TempDir()
+	f := acquireSynced(t, savedIn(api.config(), dir))
+	endsSaved(t, f, dir)
+	then := time.Now().Add(-30 * time.Minute)
+	rewrite(t, f, dir, func(s *snapshot.State) {
+		for i := range s.Sections {
+			s.Sections[i].Contact = then
+		}
+	})
+	api.forbid(zone.EndpointSlices, true)
+	f = acquire1(t, savedIn(api.config(), dir))
+	if err := f.WaitSynced(t.Context(), zone.Namespaces, zone.Services); err != nil {
+		t.Fatal(err)
+	}
+	for _, sec := range endsSaved(t, f, dir).Sections {
+		if old := sec.Contact.Equal(then); old != (sec.Resource == zone.EndpointSlices) {
+			t.Errorf("%s are saved as of %v, restored ones were of %v", sec.Resource, sec.Contact, then)
+		}
+	}
+}
+
+// What nobody wants any more does not stay.
+func TestRestoredAndUnwanted(t *testing.T) {
+	api, dir := shopOf(t, true), t.TempDir()
+	c := savedIn(api.config(), dir)
+	endsSaved(t, acquireSynced(t, c), dir)
+	api.stop()
+	c.NoEndpoints = true
+	f := acquire1(t, c)
+	eventually(t, "dropped", func() bool { return !f.Index().Synced(zone.EndpointSlices) })
+	if !f.Index().Synced(zone.Namespaces, zone.Services) || f.Index().Objects(zone.EndpointSlices) != 0 {
+		t.Error("what is wanted was dropped")
+	}
+}
+
 // That nothing can be written is told, and nothing else.
 func TestCannotSave(t *testing.T) {
 	api, dir := shopOf(t, true), t.TempDir()

@@ -227,6 +227,7 @@ func TestHostileNumbers(t *testing.T) {
 		"flags of a service":        section(1, 1, 3, 0, 0, 0, 0, 0),
 		"ClusterIPs":                section(1, 1, slices.Concat([]byte{0, 0, 0, 0}, huge, []byte{0})...),
 		"hosts":                     section(1, 1, slices.Concat([]byte{hasExternal, 0, 0, 0, 0, 0, 0}, huge)...),
+		"not so many hosts":         section(1, 1, slices.Concat([]byte{hasExternal, 0, 0, 0, 0, 0, 0}, binary.AppendUvarint(nil, 1<<19))...),
 		"a port's number":           section(1, 1, slices.Concat([]byte{0, 0, 0, 0, 0, 1, 0, 0}, binary.AppendVarint(nil, 1<<40))...),
 		"octets behind the objects": section(0, 1, 0, 0, 0),
 	} {
