@@ -106,6 +106,11 @@ func run(ctx context.Context) (broken []string, err error) {
 			broken = append(broken, r.broken()...)
 		}
 	}
+	if strings.Contains("amplification", *only) {
+		if err := w.amplify(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return broken, nil
 }
 
