@@ -102,7 +102,7 @@ test-differential: build bin/gotest bin/stock $(KUBETEST) ## ask stock CoreDNS a
 test-faults: build bin/gotest bin/stock $(KUBETEST) ## meet every fault, clusterdns and stock CoreDNS side by side, and write docs/faults.md
 	$(call say,faults on a control plane,20 min,25 min)
 	$(CLUSTER) $(GOTEST) -C test/controlplane -vet=off -timeout 40m -v -count=1 -run '^TestFaults$$' ./e2e -args -full \
-		$(if $(FAULT),-fault '$(FAULT)',-table $(CURDIR)/docs/faults.md)
+		-table $(CURDIR)/docs/faults.md $(if $(FAULT),-fault '$(FAULT)')
 
 DURATION ?= 30m
 

@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 	})
 	o := &outage{ControlPlane: c, client: kubernetes.NewForConfigOrDie(c.Config()), cert: cert}
 	o.fill(newSpace(t, o.client))
-	var rows []string
+	rows := map[string]string{}
 	for _, f := range faults {
 		if f.long && !*full && *only == "" || !strings.Contains(f.name, *only) {
 			continue
@@ -105,7 +105,7 @@ func TestFaults(t *testing.T) {
 				tr.peers[i] = tr.start(program)
 			}
 			tr.run()
-			rows = append(rows, tr.row())
+			rows[f.name] = tr.row()
 		})
 	}
 	if *table != "" && !t.Failed() {
@@ -113,7 +113,18 @@ func TestFaults(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Logf("\n%s%s", tableHead, strings.Join(rows, "\n"))
+	t.Logf("\n%s%s", tableHead, inOrder(rows))
+}
+
+// inOrder returns rows in the order of the faults.
+func inOrder(rows map[string]string) string {
+	var lines strings.Builder
+	for _, f := range faults {
+		if row, ok := rows[f.name]; ok {
+			lines.WriteString(row + "\n")
+		}
+	}
+	return lines.String()
 }
 
 // stockBinary returns the CoreDNS in STOCK_BINARY, which make sets, or builds it.
@@ -251,16 +262,12 @@ func during(full_, short time.Duration) time.Duration {
 	return short
 }
 
-// follow makes a change, and notes how long each server takes to see it. In the
-// short form nobody waits for a server that is not ours.
-func (tr *trial) follow() {
+// change makes a service, and returns a question for it and the answer.
+func (tr *trial) change() (q question, want string) {
 	tr.Helper()
 	s := *tr.space
 	s.t = tr.T
-	start := time.Now()
-	name := fmt.Sprint("after-", start.UnixNano()%1e9)
-	var q question
-	var want string
+	name := fmt.Sprint("after-", time.Now().UnixNano()%1e9)
 	wait(tr.T, "an API server that takes a change", func() error {
 		svc, err := tr.client.CoreV1().Services(s.name).Create(tr.Context(), service(name), metav1.CreateOptions{})
 		if err == nil {
@@ -269,6 +276,15 @@ func (tr *trial) follow() {
 		}
 		return err
 	})
+	return q, want
+}
+
+// follow makes a change, and notes how long each server takes to see it. In the
+// short form nobody waits for a server that is not ours.
+func (tr *trial) follow() {
+	tr.Helper()
+	start := time.Now()
+	q, want := tr.change()
 	for deadline := start.Add(tr.within()); time.Now().Before(deadline); tr.hold(5 * time.Millisecond) {
 		waiting := false
 		for _, p := range tr.taking() {
@@ -316,28 +332,32 @@ func short(d time.Duration) string {
 	return d.Round(100 * time.Millisecond).String()
 }
 
-// writeTable puts the table into a page, in the place of the one that is there:
-// between a line with its head and the next empty line.
-func writeTable(path string, rows []string) error {
+// writeTable puts rows into the table of a page, between its marks. Those of faults
+// that were not met this time stay.
+func writeTable(path string, rows map[string]string) error {
 	page, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	before, rest, ok := strings.Cut(string(page), "<!-- table -->\n")
-	_, after, closed := strings.Cut(rest, "<!-- end -->\n")
+	table, after, closed := strings.Cut(rest, "<!-- end -->\n")
 	if !ok || !closed {
 		return fmt.Errorf("%s has no marks for the table", path)
 	}
-	var notes []string
-	for _, f := range faults {
-		if f.absent != "" {
-			notes = append(notes, fmt.Sprintf("- %s: %s", f.name, f.absent))
+	all := map[string]string{}
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, " | "); len(cells) > 1 {
+			all[strings.TrimPrefix(cells[0], "| ")] = strings.TrimSpace(line)
 		}
 	}
-	text := fmt.Sprintf("%s<!-- table -->\nOn %d cores, %s/%s, each server at %d questions a second over UDP and %d over TCP:\n\n%s%s\n",
-		before, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, rates["udp"], rates["tcp"], tableHead, strings.Join(rows, "\n"))
-	if notes != nil {
-		text += "\nWhere answers may be missing:\n\n" + strings.Join(notes, "\n") + "\n"
+	maps.Copy(all, rows)
+	text := fmt.Sprintf("%s<!-- table -->\nOn %d cores, %s/%s, each server at %d questions a second over UDP and %d over TCP:\n\n%s%s",
+		before, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, rates["udp"], rates["tcp"], tableHead, inOrder(all))
+	text += "\nWhere answers may be missing, and why:\n\n"
+	for _, f := range faults {
+		if f.absent != "" {
+			text += fmt.Sprintf("- %s: %s.\n", f.name, f.absent)
+		}
 	}
 	return os.WriteFile(path, []byte(text+"<!-- end -->\n"+after), 0o644)
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -19,6 +20,23 @@ var serverFaults = []fault{
 			tr.hold(during(20*time.Second, 3*time.Second))
 			tr.outage.start(tr.T)
 		}},
+	{name: "killed (SIGKILL) and started again while the API server is down, clusterdns with a snapshot", prepare: withSnapshot, stanza: direct, absent: "nobody answers until the servers are started again; then clusterdns knows what it knew, and is told nothing by the API server",
+		meet: func(tr *trial) {
+			ours := tr.peers[0]
+			wait(tr.T, "a snapshot", func() error {
+				if ours.metric(tr.T, "coredns_clusterdns_snapshot_saves_total") == 0 {
+					return errors.New("there is none")
+				}
+				return nil
+			})
+			tr.kill(tr.T)
+			tr.crash()
+			for q, want := range tr.want { // the API server is not there to ask
+				ours.becomes(tr.T, q, want)
+			}
+			tr.hold(during(20*time.Second, 3*time.Second))
+			tr.outage.start(tr.T)
+		}},
 	{name: "reload with a broken Corefile", long: true, stanza: direct, meet: func(tr *trial) {
 		tr.configure("ttl twelve")
 		tr.hold(7 * time.Second) // it is looked at every 2 s, and a bit
@@ -34,6 +52,13 @@ var serverFaults = []fault{
 	{name: "upstream dead, one client asks 1,000 names of it a second", prepare: deadUpstream, meet: func(tr *trial) {
 		tr.askOutside(1000, during(20*time.Second, 4*time.Second))
 	}},
+}
+
+// withSnapshot has clusterdns keep a snapshot.
+func withSnapshot(tr *trial, c *config) {
+	if c.program.binary == "" {
+		c.stanza = append(c.stanza, "snapshot "+tr.TempDir())
+	}
 }
 
 // crash kills the servers and starts them again.

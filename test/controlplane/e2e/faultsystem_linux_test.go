@@ -27,6 +27,7 @@ var systemFaults = []fault{
 		}
 	}},
 	{name: "file descriptors used up by TCP clients, API server restarted (asked over UDP)", long: true, stanza: direct, networks: []string{"udp"}, meet: (*trial).useUpDescriptors},
+	{name: "disk of the snapshot full, then read-only", long: true, prepare: onSmallDisk, stanza: direct, meet: (*trial).loseDisk},
 	{name: "100,000 pods listed again within 170 MiB", long: true, patient: 3 * time.Minute, prepare: within170, stanza: func(tr *trial) []string {
 		return append(direct(tr), "pods verified")
 	}, meet: func(tr *trial) {
@@ -77,6 +78,53 @@ func (tr *trial) useUpDescriptors() {
 	for _, conn := range conns {
 		conn.Close()
 	}
+}
+
+// onSmallDisk has clusterdns keep a snapshot on a disk of its own, which nobody else
+// sees.
+func onSmallDisk(tr *trial, c *config) {
+	if c.program.binary != "" {
+		return
+	}
+	c.stanza = append(c.stanza, "snapshot "+tr.files)
+	c.program.prepare = func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{"unshare", "--mount", "sh", "-c", `mount -t tmpfs -o size=256k,mode=700 none "$0" && exec "$@"`, tr.files, cmd.Path}, cmd.Args[1:]...)
+		path, err := exec.LookPath("unshare")
+		tr.must(err)
+		cmd.Path = path
+	}
+}
+
+// loseDisk fills the disk, and then makes it read-only. A save fails each time.
+func (tr *trial) loseDisk() {
+	p := tr.peers[0]
+	saved := func(metric string, more float64) {
+		before := p.metric(tr.T, metric)
+		tr.change()
+		for deadline := time.Now().Add(3 * time.Minute); p.metric(tr.T, metric) < before+more; tr.hold(time.Second) {
+			if time.Now().After(deadline) {
+				tr.Fatalf("%s is %v", metric, p.metric(tr.T, metric))
+			}
+		}
+	}
+	const failed = "coredns_clusterdns_snapshot_save_errors_total"
+	wait(tr.T, "a snapshot", func() error {
+		if p.metric(tr.T, "coredns_clusterdns_snapshot_saves_total") == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	filler := fmt.Sprintf("/proc/%d/root%s/filler", p.proc.Pid, tr.files)
+	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		tr.Fatalf("filling the disk: %v", err)
+	}
+	saved(failed, 1)
+	tr.must(os.Remove(filler))
+	saved("coredns_clusterdns_snapshot_saves_total", 1)
+	if out, err := exec.Command("nsenter", "--target", strconv.Itoa(p.proc.Pid), "--mount", "mount", "-o", "remount,ro", tr.files).CombinedOutput(); err != nil {
+		tr.Fatalf("making the disk read-only: %v: %s", err, out)
+	}
+	saved(failed, 1)
 }
 
 // within170 has the server start in a cgroup as kubeadm's manifest has it, in a
