@@ -153,6 +153,7 @@ func (c *claimed) report() {
 	relists := map[string]time.Time{}
 	stale := map[string]bool{}
 	snapshots := map[string]snapshotReport{}
+	contested := map[string]bool{}
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -175,6 +176,9 @@ func (c *claimed) report() {
 			}
 			reportSnapshot(feed, snapshots)
 			reportRefused(feed.Source(), feed.Index(), refused)
+			if c.h.cfg.view.Gateway != nil {
+				reportHosts(feed.Source(), feed.Index(), refused, contested)
+			}
 		}
 	}
 }

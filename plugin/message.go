@@ -182,13 +182,22 @@ func (b *builder) append(rrs []dns.RR, rec *zone.Record) []dns.RR {
 	case dns.TypeNS:
 		return append(rrs, &dns.NS{Hdr: hdr, Ns: b.target(rec)})
 	case dns.TypeTXT:
-		return append(rrs, &dns.TXT{Hdr: hdr, Txt: []string{rec.Text}})
+		return append(rrs, &dns.TXT{Hdr: hdr, Txt: characterStrings(rec.Text)})
 	}
 	s := &rec.SOA // the only other type there is
 	return append(rrs, &dns.SOA{
 		Hdr: hdr, Ns: b.name(&s.MName), Mbox: b.name(&s.RName), Serial: s.Serial,
 		Refresh: s.Refresh, Retry: s.Retry, Expire: s.Expire, Minttl: s.Minimum,
 	})
+}
+
+// characterStrings divides the text of a TXT record into what it consists of
+// (RFC 1035 §3.3.14): strings of at most 255 octets.
+func characterStrings(text string) (all []string) {
+	for len(text) > 255 {
+		all, text = append(all, text[:255]), text[255:]
+	}
+	return append(all, text)
 }
 
 // appendAddrs appends an RR for each address in packed, all of them in one

@@ -170,8 +170,12 @@ var feedMetrics = []feedMetric{
 }
 
 var (
-	leftOutDesc = desc("left_out_records_total", "Number of records left out of answers because a name in them would have more than 255 octets.", "source")
-	refusedDesc = desc("refused_hostnames_total", "Number of EndpointSlices that came with a hostname that is no label of a domain name.", "source")
+	leftOutDesc      = desc("left_out_records_total", "Number of records left out of answers because a name in them would have more than 255 octets.", "source")
+	refusedDesc      = desc("refused_hostnames_total", "Number of EndpointSlices that came with a hostname that is no label of a domain name.", "source")
+	refusedHostsDesc = desc("refused_host_names_total", "Number of objects that came with a host name that is none.", "source")
+	contestedDesc    = desc("contested_host_names", "Number of host names that objects claim which do not agree on where they lead.", "source")
+	contestDesc      = desc("contested_host_name_claim", "Always 1: an object that claims a contested host name. The oldest has it. At most 100 names, and 10 objects of each.",
+		"source", "host", "resource", "namespace", "name")
 	serialDesc  = desc("serial", "The serial of SOA records.", "source")
 	hitsDesc    = desc("negative_cache_hits_total", "Number of negative answers taken from the cache.")
 	missesDesc  = desc("negative_cache_misses_total", "Number of questions to which the cache held no negative answer.")
@@ -191,7 +195,7 @@ func (feedCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range feedMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{leftOutDesc, refusedDesc, serialDesc, hitsDesc, missesDesc, invalidDesc, entriesDesc} {
+	for _, d := range []*prometheus.Desc{leftOutDesc, refusedDesc, refusedHostsDesc, contestedDesc, contestDesc, serialDesc, hitsDesc, missesDesc, invalidDesc, entriesDesc} {
 		ch <- d
 	}
 	describeSnapshot(ch)
@@ -237,4 +241,18 @@ func collectFeed(ch chan<- prometheus.Metric, feed *kube.Feed) {
 	refused, _ := ix.RefusedNames()
 	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(refused), feed.Source())
 	collectSnapshot(ch, feed)
+	refused, _ = ix.RefusedHosts()
+	ch <- prometheus.MustNewConstMetric(refusedHostsDesc, prometheus.CounterValue, float64(refused), feed.Source())
+	n, contests := ix.Contested(maxContests)
+	ch <- prometheus.MustNewConstMetric(contestedDesc, prometheus.GaugeValue, float64(n), feed.Source())
+	for _, contest := range contests {
+		for _, c := range contest.Claims[:min(len(contest.Claims), maxContestants)] {
+			ch <- prometheus.MustNewConstMetric(contestDesc, prometheus.GaugeValue, 1,
+				feed.Source(), contest.Host, c.Of.String(), c.Namespace, c.Name)
+		}
+	}
 }
+
+// maxContests and maxContestants bound what metrics and the log say of contested
+// host names: whoever writes objects could have any number of them.
+const maxContests, maxContestants = 100, 10

@@ -19,7 +19,7 @@ import (
 
 // config is what a stanza of the Corefile says.
 type config struct {
-	word           string // the directive as written: clusterdns, kubernetes or k8s_external
+	word           string // the directive as written: clusterdns, kubernetes, k8s_external or k8s_gateway
 	where          string // file and line of the directive, for errors that show later
 	view           zone.Options
 	feed           kube.Config
@@ -264,9 +264,6 @@ func parse(c *caddy.Controller) (*config, error) {
 		return nil, err
 	}
 	f := &cfg.feed
-	if len(cfg.manifests) > 0 && (f.Endpoint != "" || f.Kubeconfig != "" || f.CertFile != "") {
-		return nil, c.Err("manifests stands in the place of an API server: use it without endpoint, kubeconfig and tls")
-	}
 	if len(cfg.manifests) > 0 && f.Snapshot.Dir != "" {
 		return nil, c.Err("snapshot saves what an API server says: manifests are files already")
 	}
@@ -300,6 +297,14 @@ func parseStanza(c *caddy.Controller, cfg *config, options []option) error {
 		if _, err := zone.NewView(zone.NewWriter().Index(), cfg.view); err != nil {
 			return c.Errf("apex %q: %v", x.Apex, err)
 		}
+	}
+	if cfg.view.Gateway != nil { // the names of its servers likewise
+		if _, err := zone.NewView(zone.NewWriter().Index(), cfg.view); err != nil {
+			return c.Errf("%v", err)
+		}
+	}
+	if f := &cfg.feed; len(cfg.manifests) > 0 && (f.Endpoint != "" || f.Kubeconfig != "" || f.CertFile != "") {
+		return c.Err("manifests stands in the place of an API server: use it without endpoint, kubeconfig and tls")
 	}
 	if c.Next() {
 		return c.Errf("a second %s in one server block", c.Val())

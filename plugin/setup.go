@@ -89,6 +89,11 @@ func (cfg *config) follows() kube.Config {
 	feed.NoEndpoints = cfg.view.NoEndpoints
 	feed.Pods = cfg.view.Pods == zone.PodsVerified
 	feed.Multicluster = len(cfg.view.Multicluster) > 0
+	if cfg.view.Gateway != nil {
+		for _, r := range cfg.view.Gateway.Needs() {
+			feed.Only |= 1 << r
+		}
+	}
 	return feed
 }
 

@@ -23,7 +23,7 @@ import (
 // outsideWorld is what the resolvers know that Corefiles of corefile-examples
 // forward to, by their address there.
 var outsideWorld = map[string]string{
-	"/etc/resolv.conf": "www.example.com. 60 A 198.51.100.10\nprinter.example.com. 60 A 198.51.100.1\napi.example.com. 60 A 198.51.100.2",
+	"/etc/resolv.conf": "www.example.com. 60 A 198.51.100.10\nprinter.example.com. 60 A 198.51.100.1\napi.example.com. 60 A 198.51.100.2\nshop.example.org. 60 A 203.0.113.80",
 	"10.150.0.1":       "db.corp.example. 60 A 203.0.113.1\n9.8.30.172.in-addr.arpa. 60 PTR db.corp.example.",
 	"10.150.0.3:8600":  "vault.consul.cluster.local. 5 A 203.0.113.3",
 	"tls://9.9.9.9":    "private.example. 60 A 203.0.113.9",
@@ -186,7 +186,7 @@ func resolver(t *testing.T, zone string, encrypted bool) (addr, ca string) {
 	return l.Addr().String(), ca
 }
 
-var ourStanza = regexp.MustCompile(`(?m)^(\s+kubernetes\b[^\n{]*)(\{\n)?`)
+var ourStanza = regexp.MustCompile(`(?m)^(\s+(?:kubernetes|k8s_gateway)\b[^\n{]*)(\{\n)?`)
 
 // withObjects gives the stanza its objects from a file, if it has none.
 func withObjects(corefile string) string {

@@ -28,6 +28,7 @@ func judged(t testing.TB, corefile, port string) Verdict {
 func init() {
 	order := slices.Clone(dnsserver.Directives)
 	order = slices.Insert(order, slices.Index(order, "kubernetes"), "clusterdns")
+	order = slices.Insert(order, slices.Index(order, "k8s_external"), "k8s_gateway")
 	dnsserver.Directives = slices.Insert(order, slices.Index(order, "prometheus"), "console")
 }
 
@@ -189,31 +190,33 @@ func TestExamples(t *testing.T) {
 		types  string // that are the chain's
 	}
 	want := map[string]verdict{
-		"aks":                  {},
-		"alibaba-ack":          {reason: "log (Corefile:4) logs queries"},
-		"alibaba-ack-autopath": {reason: "log (Corefile:4) logs queries"},
-		"eks":                  {},
-		"gke":                  {},
-		"huawei-cce":           {},
-		"huawei-cce-servers":   {},
-		"k3s":                  {},
-		"kind":                 {},
-		"kops":                 {},
-		"kops-gossip-ipv6":     {types: "AAAA"}, // dns64
-		"kube-dns":             {},
-		"kubeadm":              {},
-		"quickstart":           {},
-		"ucloud-uk8s":          {},
-		"tenants":              {},
-		"stub-domains":         {},
-		"split-horizon":        {},
-		"offline-dump":         {reason: "log (Corefile:10) logs queries"},
-		"node-local":           {},
-		"multicluster":         {},
-		"laptop":               {},
-		"external-names":       {reason: "no server block on port 53 has a zone for clusterdns or kubernetes"},
-		"dual-stack":           {},
-		"dot-upstream":         {},
+		"aks":                   {},
+		"alibaba-ack":           {reason: "log (Corefile:4) logs queries"},
+		"alibaba-ack-autopath":  {reason: "log (Corefile:4) logs queries"},
+		"eks":                   {},
+		"gke":                   {},
+		"huawei-cce":            {},
+		"huawei-cce-servers":    {},
+		"k3s":                   {},
+		"kind":                  {},
+		"kops":                  {},
+		"kops-gossip-ipv6":      {types: "AAAA"}, // dns64
+		"kube-dns":              {},
+		"kubeadm":               {},
+		"quickstart":            {},
+		"ucloud-uk8s":           {},
+		"tenants":               {},
+		"stub-domains":          {},
+		"split-horizon":         {},
+		"offline-dump":          {reason: "log (Corefile:10) logs queries"},
+		"node-local":            {},
+		"multicluster":          {},
+		"laptop":                {},
+		"home-lab":              {reason: "no server block on port 53 has a zone for clusterdns or kubernetes"},
+		"split-horizon-ingress": {},
+		"external-names":        {reason: "no server block on port 53 has a zone for clusterdns or kubernetes"},
+		"dual-stack":            {},
+		"dot-upstream":          {},
 	}
 	dirs, err := filepath.Glob("../../corefile-examples/*/Corefile")
 	if err != nil || len(dirs) == 0 {

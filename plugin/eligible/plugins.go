@@ -122,6 +122,7 @@ func init() { // judge functions refer to the table
 		"dns64":        {verdict: "AAAA is the chain's", why: "makes AAAA records of A records", judge: takesType(dns.TypeAAAA)},
 		"siit":         {verdict: "A is the chain's", why: "makes A records of AAAA records", judge: takesType(dns.TypeA)},
 		"k8s_external": inZones("answers for external zones"),
+		"k8s_gateway":  inZones("answers for host names"),
 		"dnssec":       inZones("signs answers"),
 		"autopath": {
 			verdict: "`@clusterdns`, `@kubernetes`: names that do not exist and that may be completed are the chain's; otherwise its zones are",

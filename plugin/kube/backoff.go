@@ -26,6 +26,7 @@ type delays struct {
 	// without anybody's doing.
 	unauthorized time.Duration
 	refused      time.Duration // and after other answers
+	absent       time.Duration // and while there is no resource that need not be there
 	// good is how long a list is followed that was in order: doubling starts over.
 	good time.Duration
 	// stalled is how long there are lists in the place of WatchLists after one
@@ -39,6 +40,7 @@ func (d delays) orDefault() delays {
 		away:         cmp.Or(d.away, time.Second),
 		unauthorized: cmp.Or(d.unauthorized, 5*time.Second),
 		refused:      cmp.Or(d.refused, 30*time.Second),
+		absent:       cmp.Or(d.absent, 5*time.Second),
 		good:         cmp.Or(d.good, 10*time.Second),
 		stalled:      cmp.Or(d.stalled, time.Minute),
 	}
@@ -58,6 +60,7 @@ type backoff struct {
 // attempt is a list, and the watch behind it.
 type attempt struct {
 	err      error         // how it ended; nil: the watch did
+	absent   bool          // there is no such resource, and there need not be
 	listed   bool          // the API server began to send all objects
 	followed time.Duration // how long the index had them; 0: it never did
 }
@@ -68,6 +71,9 @@ func (b *backoff) after(a attempt) time.Duration {
 		b.cheap, b.costly = 0, 0
 	}
 	last, most := &b.cheap, b.limit(a.err)
+	if a.absent {
+		most = b.absent
+	}
 	if a.listed {
 		last, most = &b.costly, b.refused
 	}

@@ -13,7 +13,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // kubeconfig users that log in so
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -23,7 +22,7 @@ import (
 )
 
 // Config says which API server to follow, as whom, and what of it. Configs that
-// differ in nothing but NoEndpoints, Pods, Multicluster, QPS, Burst,
+// differ in nothing but NoEndpoints, Pods, Multicluster, Only, QPS, Burst,
 // MaxInflight and Snapshot share a source; the limits of the one that came last hold for it.
 //
 // Kubeconfig goes before Endpoint. With neither, the process is in a pod and
@@ -55,6 +54,9 @@ type Config struct {
 	NoEndpoints  bool // do not follow EndpointSlices, unless there is Multicluster
 	Pods         bool // follow Pods
 	Multicluster bool // follow ServiceImports
+	// Only, if not 0, are the resources to follow, and nothing else: bit 1<<r
+	// for the zone.Resource r.
+	Only uint32
 
 	// Snapshot is where the source is saved. Of several holders that want it, it is
 	// where the last one does.
@@ -87,6 +89,15 @@ func (c Config) selectors() (selects [len(resources)]labels.Selector, err error)
 
 // resources returns what c wants followed.
 func (c Config) resources() []zone.Resource {
+	if c.Only != 0 {
+		var rs []zone.Resource
+		for r := range resources {
+			if c.Only>>r&1 != 0 {
+				rs = append(rs, zone.Resource(r))
+			}
+		}
+		return rs
+	}
 	rs := []zone.Resource{zone.Namespaces, zone.Services}
 	if !c.NoEndpoints || c.Multicluster {
 		rs = append(rs, zone.EndpointSlices)
@@ -125,7 +136,7 @@ type sourceKey struct {
 
 func (c Config) key() (sourceKey, error) {
 	k := sourceKey{config: c}
-	k.config.NoEndpoints, k.config.Pods, k.config.Multicluster = false, false, false
+	k.config.NoEndpoints, k.config.Pods, k.config.Multicluster, k.config.Only = false, false, false, 0
 	k.config.QPS, k.config.Burst, k.config.MaxInflight = 0, 0, 0
 	k.config.Snapshot = Snapshot{}
 	if c.Kubeconfig != "" {
@@ -206,11 +217,7 @@ func (c Config) clients(l *limiter) (*clients, string, error) {
 	all := new(clients)
 	for i, r := range resources {
 		config.NegotiatedSerializer = codecs.WithoutConversion()
-		groups := []schema.GroupVersion{r.group}
-		if r.group == importGroup {
-			groups = append(groups, oldImportGroup)
-		}
-		for _, group := range groups {
+		for _, group := range r.versions() {
 			config.GroupVersion, config.APIPath = &group, "/apis"
 			if group.Group == "" {
 				config.APIPath = "/api"

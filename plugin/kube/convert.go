@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
@@ -43,6 +44,28 @@ func (c *converter) value(raw object) zone.Object {
 	case *mcsv1alpha1.ServiceImport:
 		return c.serviceImport(raw)
 	}
+	if claim := c.claimOf(raw); claim != nil {
+		return claim
+	}
+	return nil
+}
+
+// claimOf returns the host names of raw, nil if it is none that has any.
+func (c *converter) claimOf(raw object) *zone.Claim {
+	switch raw := raw.(type) {
+	case *networkingv1.Ingress:
+		return c.ingress(raw)
+	case *gateway:
+		return c.gateway(raw)
+	case *httpRoute:
+		return c.route(&raw.route, zone.HTTPRoutes)
+	case *grpcRoute:
+		return c.route(&raw.route, zone.GRPCRoutes)
+	case *tlsRoute:
+		return c.route(&raw.route, zone.TLSRoutes)
+	case *dnsEndpoint:
+		return c.dnsEndpoint(raw)
+	}
 	return nil
 }
 
@@ -67,6 +90,7 @@ func (c *converter) service(raw *corev1.Service) *zone.Service {
 		s.ClusterIPs = parseAddrs(clusterIPs)
 	}
 	s.External = external(raw)
+	s.Claim = c.serviceClaim(raw, s)
 	if n := len(raw.Spec.Ports); n > 0 {
 		s.Ports = make([]zone.Port, n)
 	}

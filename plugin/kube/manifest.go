@@ -69,7 +69,10 @@ func AcquireManifests(paths []string, c Config) (*Feed, error) {
 			return nil, fmt.Errorf("manifests: %w", err)
 		}
 	}
-	all := []zone.Resource{zone.Namespaces, zone.Services, zone.EndpointSlices, zone.Pods, zone.ServiceImports}
+	var all []zone.Resource
+	for r := range resources {
+		all = append(all, zone.Resource(r))
+	}
 	selects, err := c.selectors()
 	if err != nil {
 		return nil, fmt.Errorf("manifests: %w", err)

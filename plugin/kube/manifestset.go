@@ -239,14 +239,9 @@ func (m *manifestSet) addDocument(at origin, document []byte) error {
 	case object:
 		return m.addObject(at, decoded)
 	case *corev1.List:
-		for i := range decoded.Items {
-			at.item = i + 1
-			if err := m.addDocument(at, decoded.Items[i].Raw); err != nil {
-				return err
-			}
-			decoded.Items[i].Raw = nil
-		}
-		return nil
+		return m.addRaw(at, decoded.Items)
+	case *customList:
+		return m.addRaw(at, decoded.Items)
 	}
 	if !meta.IsListType(decoded) {
 		m.ignore(kind) // an option or status of the API itself
@@ -256,6 +251,18 @@ func (m *manifestSet) addDocument(at origin, document []byte) error {
 		at.item++
 		return m.addObject(at, item.(object))
 	})
+}
+
+// addRaw adds the items of a list that is not decoded further.
+func (m *manifestSet) addRaw(at origin, items []runtime.RawExtension) error {
+	for i := range items {
+		at.item = i + 1
+		if err := m.addDocument(at, items[i].Raw); err != nil {
+			return err
+		}
+		items[i].Raw = nil
+	}
+	return nil
 }
 
 func (m *manifestSet) ignore(kind *schema.GroupVersionKind) {
@@ -296,6 +303,8 @@ func (m *manifestSet) addObject(at origin, raw object) error {
 				raw.Spec.Ports[i].Protocol = corev1.ProtocolTCP
 			}
 		}
+	default:
+		kind = claimant(raw)
 	}
 	if raw.GetName() == "" {
 		return fmt.Errorf("%s: metadata.name is missing", at)

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,8 +48,18 @@ type resource struct {
 	id     zone.Resource
 	group  schema.GroupVersion
 	new    func() object
-	list   runtime.Object // its type is that of a list
-	fields string         // field selector
+	list   runtime.Object        // its type is that of a list
+	fields string                // field selector
+	older  []schema.GroupVersion // followed where group is not served; what is read of them is the same
+	kind   string                // of custom resources, whose types do not say it
+	// optional resources may come and go (they have a CustomResourceDefinition):
+	// where there are none, there is no object.
+	optional bool
+}
+
+// versions returns the versions of r, the newest first.
+func (r resource) versions() []schema.GroupVersion {
+	return append([]schema.GroupVersion{r.group}, r.older...)
 }
 
 // podFields leaves out, on the API server, the pods that answer nothing. As
@@ -57,16 +68,33 @@ const podFields = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Un
 
 // resources has a row for each zone.Resource, at its index.
 var resources = [...]resource{
-	zone.Namespaces: {zone.Namespaces, corev1.SchemeGroupVersion,
-		func() object { return new(corev1.Namespace) }, new(corev1.NamespaceList), ""},
-	zone.Services: {zone.Services, corev1.SchemeGroupVersion,
-		func() object { return new(corev1.Service) }, new(corev1.ServiceList), ""},
-	zone.EndpointSlices: {zone.EndpointSlices, discoveryv1.SchemeGroupVersion,
-		func() object { return new(discoveryv1.EndpointSlice) }, new(discoveryv1.EndpointSliceList), ""},
-	zone.Pods: {zone.Pods, corev1.SchemeGroupVersion,
-		func() object { return new(corev1.Pod) }, new(corev1.PodList), podFields},
-	zone.ServiceImports: {zone.ServiceImports, importGroup,
-		func() object { return new(mcsv1alpha1.ServiceImport) }, new(mcsv1alpha1.ServiceImportList), ""},
+	zone.Namespaces: {id: zone.Namespaces, group: corev1.SchemeGroupVersion,
+		new: func() object { return new(corev1.Namespace) }, list: new(corev1.NamespaceList)},
+	zone.Services: {id: zone.Services, group: corev1.SchemeGroupVersion,
+		new: func() object { return new(corev1.Service) }, list: new(corev1.ServiceList)},
+	zone.EndpointSlices: {id: zone.EndpointSlices, group: discoveryv1.SchemeGroupVersion,
+		new: func() object { return new(discoveryv1.EndpointSlice) }, list: new(discoveryv1.EndpointSliceList)},
+	zone.Pods: {id: zone.Pods, group: corev1.SchemeGroupVersion,
+		new: func() object { return new(corev1.Pod) }, list: new(corev1.PodList), fields: podFields},
+	zone.ServiceImports: {id: zone.ServiceImports, group: importGroup, older: []schema.GroupVersion{oldImportGroup},
+		new: func() object { return new(mcsv1alpha1.ServiceImport) }, list: new(mcsv1alpha1.ServiceImportList)},
+	zone.Ingresses: {id: zone.Ingresses, group: networkingv1.SchemeGroupVersion,
+		new: func() object { return new(networkingv1.Ingress) }, list: new(networkingv1.IngressList)},
+	zone.Gateways:     customResource(zone.Gateways, "Gateway", func() object { return new(gateway) }, gatewayAPI, "v1", "v1beta1", "v1alpha2"),
+	zone.HTTPRoutes:   customResource(zone.HTTPRoutes, "HTTPRoute", func() object { return new(httpRoute) }, gatewayAPI, "v1", "v1beta1", "v1alpha2"),
+	zone.GRPCRoutes:   customResource(zone.GRPCRoutes, "GRPCRoute", func() object { return new(grpcRoute) }, gatewayAPI, "v1", "v1alpha2"),
+	zone.TLSRoutes:    customResource(zone.TLSRoutes, "TLSRoute", func() object { return new(tlsRoute) }, gatewayAPI, "v1", "v1alpha3", "v1alpha2"),
+	zone.DNSEndpoints: customResource(zone.DNSEndpoints, "DNSEndpoint", func() object { return new(dnsEndpoint) }, "externaldns.k8s.io", "v1alpha1"),
+}
+
+// customResource returns the row of a custom resource, with its versions, the newest first.
+func customResource(id zone.Resource, kind string, new func() object, group string, versions ...string) resource {
+	r := resource{id: id, kind: kind, new: new, list: &customList{}, optional: true}
+	r.group = schema.GroupVersion{Group: group, Version: versions[0]}
+	for _, version := range versions[1:] {
+		r.older = append(r.older, schema.GroupVersion{Group: group, Version: version})
+	}
+	return r
 }
 
 // importGroup is the newest version of the Multi-Cluster Services API, and
@@ -81,14 +109,22 @@ var (
 // would link every API group there is.
 var codecs = serializer.NewCodecFactory(func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
+	added := map[schema.GroupVersion]bool{}
 	for _, r := range resources {
-		scheme.AddKnownTypes(r.group, r.new(), r.list)
+		for _, version := range r.versions() {
+			if r.kind == "" {
+				scheme.AddKnownTypes(version, r.new(), r.list)
+			} else {
+				scheme.AddKnownTypeWithName(version.WithKind(r.kind), r.new())
+				scheme.AddKnownTypeWithName(version.WithKind(r.kind+"List"), r.list)
+			}
+			if !added[version] {
+				added[version] = true
+				metav1.AddToGroupVersion(scheme, version)
+			}
+		}
 	}
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, new(corev1.List)) // of manifests
-	scheme.AddKnownTypes(oldImportGroup, new(mcsv1alpha1.ServiceImport), new(mcsv1alpha1.ServiceImportList))
-	for _, group := range []schema.GroupVersion{corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, importGroup, oldImportGroup} {
-		metav1.AddToGroupVersion(scheme, group)
-	}
 	return scheme
 }())
 
@@ -115,13 +151,13 @@ func (f *reflection) request(options metav1.ListOptions) *rest.Request {
 	return f.clients[f.version.Load()].Get().Resource(f.id.String()).VersionedParams(&options, metav1.ParameterCodec)
 }
 
-// served calls ask, which makes a request, and once more with another version of
-// the resource if there is none of the first.
+// served calls ask, which makes a request, and again with the other versions of
+// the resource as long as there is none of the first.
 func (f *reflection) served(ask func() error) error {
 	err := ask()
-	if apierrors.IsNotFound(err) && len(f.clients) > 1 {
-		before := f.version.Load()
-		f.version.Store((before + 1) % int32(len(f.clients)))
+	before, n := f.version.Load(), int32(len(f.clients))
+	for i := int32(1); i < n && apierrors.IsNotFound(err); i++ {
+		f.version.Store((before + i) % n)
 		if ask() == nil {
 			return nil
 		}
@@ -208,10 +244,22 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 	// reflector lists then, and only that may fail.
 	refused := apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 	if ctx.Err() == nil && !(refused && initial) {
-		f.store.ended(err)
+		f.ended(err)
 	}
 	return nil, err
 }
+
+// ended notes why a watch was refused, unless the resource is one that need not
+// be there.
+func (f *reflection) ended(err error) {
+	if !f.absent(err) {
+		f.store.ended(err)
+	}
+}
+
+// absent reports whether err says that there is no such resource, and there need
+// not be.
+func (f *reflection) absent(err error) bool { return f.optional && apierrors.IsNotFound(err) }
 
 // pace waits before a watch that follows soon upon another: the reflector
 // itself does not wait after one that was cut off behind its first event. It is
@@ -260,11 +308,14 @@ func (f *reflection) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		a := attempt{err: err, listed: f.listed.Load()}
+		a := attempt{err: err, listed: f.listed.Load(), absent: f.absent(err)}
+		if a.absent {
+			f.store.absent()
+		}
 		if at := f.store.replacedAt.Load(); at != 0 {
 			a.followed = time.Duration(moment() - at)
 		}
-		if err != nil && !(isExpired(err) && a.followed > 0) {
+		if err != nil && !a.absent && !(isExpired(err) && a.followed > 0) {
 			f.store.fail(err)
 		}
 		select {

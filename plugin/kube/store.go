@@ -143,6 +143,17 @@ func (s *store) Replace(list []any, resourceVersion string) error {
 	return nil
 }
 
+// absent notes that there is no such resource on the API server, so that there is
+// no object of it either.
+func (s *store) absent() {
+	if s.writer.Index().Objects(s.id) > 0 || !s.writer.Index().Synced(s.id) {
+		s.writer.Update(func(b *zone.Batch) { b.Replace(s.id, nil, 0) })
+		s.replaced("")
+		return
+	}
+	s.contact()
+}
+
 // replaced notes that the Writer has the whole of the resource.
 func (s *store) replaced(resourceVersion string) {
 	s.lists.Add(1)

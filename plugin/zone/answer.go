@@ -212,6 +212,8 @@ func (a *Answer) walk(r *Record, yield func(*Record) bool) bool {
 		return a.walkPod(r, yield)
 	case hasExternal:
 		return a.walkExternal(r, yield)
+	case hasHost:
+		return a.walkHost(r, yield)
 	case hasPTR:
 		return a.walkPTR(r, yield)
 	case hasAddrs:

@@ -12,9 +12,10 @@ type Batch struct {
 	// dirty is the services to compile, with their slices that came, or by name
 	// and nil went.
 	dirty   map[*serviceState]map[string]*EndpointSlice
-	gone    map[*serviceState]uint64 // highest resourceVersion by which something of a service went
-	version uint64                   // highest resourceVersion that changed a record
-	changed bool                     // a record changed
+	gone    map[*serviceState]uint64   // highest resourceVersion by which something of a service went
+	claims  map[string]map[*Claim]bool // by host name: who came, and who went
+	version uint64                     // highest resourceVersion that changed a record
+	changed bool                       // a record changed
 	touched []uint64
 	all     bool   // every answer changed
 	objects bool   // an object came, changed or went
@@ -140,6 +141,7 @@ func (b *Batch) add(o Object) {
 		b.setNamespace(o)
 	case *Service:
 		b.state(o.Key, false).obj = o
+		b.setOutside(o, true)
 	case *ServiceImport:
 		b.w.held[ServiceImports].set(o.Key, o)
 		b.state(o.Key, true).obj = &o.Service
@@ -152,6 +154,9 @@ func (b *Batch) add(o Object) {
 	case *Pod:
 		b.w.held[Pods].set(o.Key, o)
 		b.setPod(o, true)
+	case *Claim:
+		b.w.held[o.Of].set(o.Key, o)
+		b.setClaim(o, true)
 	}
 }
 
@@ -166,6 +171,7 @@ func (b *Batch) remove(o Object, version uint64) {
 		b.deleteNamespace(o, version)
 	case *Service:
 		b.removeObj(b.state(o.Key, false), version)
+		b.setOutside(o, false)
 	case *ServiceImport:
 		delete(b.w.held[ServiceImports].m, o.Key)
 		b.removeObj(b.state(o.Key, true), version)
@@ -178,6 +184,10 @@ func (b *Batch) remove(o Object, version uint64) {
 	case *Pod:
 		delete(b.w.held[Pods].m, o.Key)
 		b.setPod(o, false)
+	case *Claim:
+		delete(b.w.held[o.Of].m, o.Key)
+		b.setClaim(o, false)
+		b.version = max(b.version, version)
 	}
 }
 

@@ -21,7 +21,7 @@ type Description struct {
 // such a name. Whether there is one is not asked.
 func (v *View) Describe(name []byte) (d Description, in, valid bool) {
 	var q query
-	if v.opt.External != nil || !q.parse(name) {
+	if v.opt.External != nil || v.opt.Gateway != nil || !q.parse(name) {
 		return d, false, false
 	}
 	o := v.match(&q)

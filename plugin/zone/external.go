@@ -261,14 +261,17 @@ func (a *Answer) resolveExternalService(p *parts) {
 	}
 }
 
-// Hosts returns the host names, in wire format, that an answer of an external
-// zone with the outcome Chase refers to: in CNAME records beside those that the
+// Hosts returns the host names, in wire format, that an answer of an external or
+// a gateway's zone with the outcome Chase refers to: in CNAME records beside those that the
 // index has, or as targets of SRV records. It is nil in a cluster's zone.
 func (a *Answer) Hosts() [][]byte {
-	if a.has != hasExternal {
-		return nil
+	switch a.has {
+	case hasExternal:
+		return a.svc.obj.External.hosts
+	case hasHost:
+		return [][]byte{a.to.alias}
 	}
-	return a.svc.obj.External.hosts
+	return nil
 }
 
 // walkExternal walks what a service is reached at from outside.

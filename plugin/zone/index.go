@@ -2,8 +2,8 @@
 //
 // Vocabulary, smallest to largest:
 //
-//	Object    what Kubernetes says: a Namespace, Service, EndpointSlice, Pod or
-//	          ServiceImport
+//	Object    what Kubernetes says: a Namespace, Service, EndpointSlice, Pod,
+//	          ServiceImport, or a Claim to host names outside of the cluster's
 //	service   a Service, or an import, joined with its EndpointSlices and compiled
 //	          for answering
 //	snapshot  all services and what else is known at one moment; immutable
@@ -38,6 +38,9 @@ type Index struct {
 	leftOut     atomic.Uint64
 	refused     atomic.Uint64
 	lastRefused atomic.Pointer[RefusedName]
+
+	refusedHosts    atomic.Uint64
+	lastRefusedHost atomic.Pointer[RefusedHost]
 }
 
 // RefusedName is a name of an endpoint that is no label of a domain name, and the
@@ -56,16 +59,20 @@ const generationBits = 10
 type snapshot struct {
 	namespaces trie[*Namespace]
 	services   trie[*service]
-	imports    trie[*service] // of ServiceImports
-	clusterIPs trie[*owners]  // by address: whose ClusterIP it is
-	reverse    trie[*owners]  // by address: whose endpoint or external address it is
-	pods       trie[*podSet]  // by address
-	edit       edit           // the batch that it was published by
+	imports    trie[*service]  // of ServiceImports
+	clusterIPs trie[*owners]   // by address: whose ClusterIP it is
+	reverse    trie[*owners]   // by address: whose endpoint or external address it is
+	pods       trie[*podSet]   // by address
+	claims     trie[*claimSet] // by host name
+	contested  trie[*claimSet] // those of claims that do not agree
+	parents    trie[uint32]    // how many names are claimed below one, by its hash
+	gateways   trie[*Claim]    // by key
+	edit       edit            // the batch that it was published by
 	serial     uint32
-	synced     uint8 // bit r: Resource r
-	restored   uint8 // those that have not been replaced since they were restored
-	silent     uint8 // those whose feeds are silent
-	warm       bool  // something was restored
+	synced     uint16 // bit r: Resource r
+	restored   uint16 // those that have not been replaced since they were restored
+	silent     uint16 // those whose feeds are silent
+	warm       bool   // something was restored
 	objects    [numResources]int
 }
 

@@ -77,6 +77,7 @@ type state struct {
 	start     int        // if not all: the place in their order to begin at; none is chosen yet if negative
 	port      uint32     // likewise, of a name's ports
 	servers   *nameServers
+	to        destination // in a gateway's zone
 
 	deps  [2]uint64 // hashes whose generations a negative answer depends on
 	stamp uint64    // the sum of their generations before the snapshot was read
@@ -101,6 +102,7 @@ const (
 	hasCNAME            // svc's ExternalName
 	hasPod              // the address in a pod's name
 	hasPTR              // the services that addr belongs to
+	hasHost             // what a name of a gateway's zone leads to
 	hasExternal         // where svc is reached from outside, or of PTRs the services that are at addr
 )
 
@@ -119,7 +121,7 @@ func (v *View) Lookup(a *Answer, name []byte, qtype uint16) bool {
 	}
 	a.begin(v, name, q.offset(q.labels-o.labels), qtype)
 	a.resolve(q, o)
-	if a.Outcome == Chase && v.opt.External == nil {
+	if a.Outcome == Chase && v.opt.External == nil && v.opt.Gateway == nil {
 		a.chase(q, o)
 	}
 	return true
@@ -184,8 +186,12 @@ func (a *Answer) Target() []byte { return a.aliases[len(a.aliases)-1].target }
 
 // resolve finds what q's name, at or below o, has of a.qtype.
 func (a *Answer) resolve(q *query, o *origin) {
-	if a.view.opt.External != nil {
+	switch {
+	case a.view.opt.External != nil:
 		a.resolveExternal(q, o)
+		return
+	case a.view.opt.Gateway != nil:
+		a.resolveGateway(q, o)
 		return
 	}
 	n := q.labels - o.labels

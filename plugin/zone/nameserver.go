@@ -148,6 +148,9 @@ var externalServer [1]localRecord
 
 // walkNS walks the zone's name servers and their addresses.
 func (a *Answer) walkNS(r *Record, yield func(*Record) bool) bool {
+	if a.view.opt.Gateway != nil {
+		return a.walkGatewayNS(r, yield)
+	}
 	r.Type = dnswire.TypeNS
 	names := a.servers.records
 	if a.view.opt.External != nil {

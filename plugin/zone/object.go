@@ -21,19 +21,26 @@ const (
 	EndpointSlices
 	Pods
 	ServiceImports
+	Ingresses
+	Gateways
+	HTTPRoutes
+	GRPCRoutes
+	TLSRoutes
+	DNSEndpoints
 	numResources
 )
 
 // String returns the resource's name as the Kubernetes API spells it in URLs.
 func (r Resource) String() string {
-	return [...]string{"namespaces", "services", "endpointslices", "pods", "serviceimports"}[r]
+	return [...]string{"namespaces", "services", "endpointslices", "pods", "serviceimports",
+		"ingresses", "gateways", "httproutes", "grpcroutes", "tlsroutes", "dnsendpoints"}[r]
 }
 
 // Key names an object within its resource. Namespace is empty for namespaces.
 type Key struct{ Namespace, Name string }
 
-// Object is one of *Namespace, *Service, *EndpointSlice, *Pod and
-// *ServiceImport. Objects are immutable once handed to a Writer; the index retains them.
+// Object is one of *Namespace, *Service, *EndpointSlice, *Pod, *ServiceImport and
+// *Claim. Objects are immutable once handed to a Writer; the index retains them.
 type Object interface {
 	// ObjectKey returns the object's name.
 	ObjectKey() Key
@@ -76,6 +83,7 @@ type Service struct {
 	Ports           []Port
 	ExternalName    string    // spec.externalName as written, for kind ExternalName
 	External        *External // where it is reached from outside; nil, as for most, if nowhere
+	Claim           *Claim    // the host names in its annotations; nil, as for most, if there are none
 }
 
 // Port is a port of a Service or EndpointSlice.
@@ -348,7 +356,7 @@ func (n *Namespace) sameRecords(Object) bool { return true }
 func (s *Service) sameRecords(other Object) bool {
 	o := other.(*Service)
 	return s.Kind == o.Kind && s.PublishNotReady == o.PublishNotReady && s.ExternalName == o.ExternalName &&
-		slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.Ports, o.Ports) && s.External.equal(o.External)
+		slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.Ports, o.Ports) && s.External.equal(o.External) && s.Claim.equal(o.Claim)
 }
 
 func (s *EndpointSlice) sameRecords(other Object) bool {

@@ -70,7 +70,7 @@ func (b *Batch) Restore(s *Saved) {
 // SetSilent says whether r's feed has not been heard of for so long that what it
 // said last is stale.
 func (b *Batch) SetSilent(r Resource, silent bool) {
-	bit := uint8(1) << r
+	bit := uint16(1) << r
 	if silent == (b.next.silent&bit != 0) || !b.next.has(r) {
 		return
 	}
@@ -80,7 +80,7 @@ func (b *Batch) SetSilent(r Resource, silent bool) {
 
 // replaced notes that r is what a list of the given version says it is.
 func (b *Batch) replaced(r Resource, version uint64) {
-	bit := uint8(1) << r
+	bit := uint16(1) << r
 	if b.next.synced&bit == 0 || b.next.restored&bit != 0 {
 		b.next.synced |= bit
 		b.next.restored &^= bit
@@ -96,7 +96,7 @@ func (b *Batch) replaced(r Resource, version uint64) {
 
 // stale returns a bit for each resource whose objects are saved ones, or those of
 // a feed that is silent.
-func (s *snapshot) stale() uint8 { return s.restored | s.silent }
+func (s *snapshot) stale() uint16 { return s.restored | s.silent }
 
 // Restored reports whether r is what was saved, and not replaced since.
 func (ix *Index) Restored(r Resource) bool { return ix.current.Load().restored>>r&1 != 0 }

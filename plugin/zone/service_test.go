@@ -204,7 +204,7 @@ func TestSizes(t *testing.T) {
 		{"trie leaf", unsafe.Sizeof(leaf[*service]{}), 16},
 		{"service", unsafe.Sizeof(service{}), 192},
 		{"endpointRef", unsafe.Sizeof(endpointRef{}), 8},
-		{"Service", unsafe.Sizeof(Service{}), 120},
+		{"Service", unsafe.Sizeof(Service{}), 128},
 		{"EndpointSlice", unsafe.Sizeof(EndpointSlice{}), 160},
 		{"Endpoints", unsafe.Sizeof(Endpoints{}), 64},
 		{"Port", unsafe.Sizeof(Port{}), 40},
@@ -214,9 +214,9 @@ func TestSizes(t *testing.T) {
 		{"owners", unsafe.Sizeof(owners{}), 40},
 		{"podSet", unsafe.Sizeof(podSet{}), 64},
 		{"serviceState", unsafe.Sizeof(serviceState{}), 48},
-		{"snapshot", unsafe.Sizeof(snapshot{}), 152},
+		{"snapshot", unsafe.Sizeof(snapshot{}), 272},
 		{"Record", unsafe.Sizeof(Record{}), 416},
-		{"Answer", unsafe.Sizeof(Answer{}), 1688},
+		{"Answer", unsafe.Sizeof(Answer{}), 1792},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s takes %d octets, not %d", tc.name, tc.got, tc.want)

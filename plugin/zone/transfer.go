@@ -18,11 +18,12 @@ import (
 // In an external zone, a service reached at addresses and host names has the
 // addresses alone: no CNAME stands beside other data (RFC 1034 §3.6.2).
 //
-// The Answer is valid until yield returns. Transfer reports false if zone is
+// The Answer is valid until yield returns. A gateway's zone is not transferred.
+// Transfer reports false if zone is
 // not exactly one of v's zones, and an error if a resource has not synced.
 func (v *View) Transfer(zone string, yield func(*Answer) bool) (bool, error) {
 	apex, err := dnswire.AppendName(nil, zone)
-	if err != nil {
+	if err != nil || v.opt.Gateway != nil {
 		return false, nil
 	}
 	apex = dnswire.AppendLower(nil, apex)

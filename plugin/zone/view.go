@@ -44,6 +44,9 @@ type Options struct {
 	// External makes the zones external ones, in which Pods and IgnoreEmpty mean
 	// nothing. Nil is a cluster's zones.
 	External *ExternalOptions
+	// Gateway makes the zones those of host names that objects claim, in which
+	// of the options TTL and Namespaces mean anything. Nil is a cluster's zones.
+	Gateway *GatewayOptions
 	// Multicluster are the zones among Zones, or above some of them, that have
 	// the services of a set of clusters (ServiceImports) and not the cluster's
 	// own. NoEndpoints does not concern them.
@@ -72,7 +75,7 @@ type View struct {
 	origins []*origin           // most labels first
 	primary []byte              // the first that is no reverse zone, or if external the first: where PTRs point
 	shown   map[string]struct{} // opt.Namespaces
-	depends uint8               // bit r: answers may depend on Resource r
+	depends uint16              // bit r: answers may depend on Resource r
 	local   []netip.Addr
 	servers atomic.Pointer[nameServers] // as last found
 	// searches is a second since 1970 in the upper half, and how many searches
@@ -81,6 +84,7 @@ type View struct {
 
 	nameServer, hostmaster []byte // the labels of both below every origin
 	apex                   []byte // in external zones: the last of those, folded
+	secondary              []byte // in a gateway's zones: those of the other name server
 }
 
 // origin is one zone's name.
@@ -98,6 +102,11 @@ func NewView(ix *Index, opt Options) (*View, error) {
 	v.ix.Store(ix)
 	if opt.External != nil {
 		if err := v.setExternal(opt.External); err != nil {
+			return nil, err
+		}
+	}
+	if opt.Gateway != nil {
+		if err := v.setGateway(opt.Gateway); err != nil {
 			return nil, err
 		}
 	}
@@ -119,7 +128,7 @@ func NewView(ix *Index, opt Options) (*View, error) {
 		}
 		o.zonal = opt.Zonal && !o.multicluster
 		v.origins = append(v.origins, o)
-		if v.primary == nil && (opt.External != nil || !isReverse(wire)) {
+		if v.primary == nil && (opt.External != nil || opt.Gateway != nil || !isReverse(wire)) {
 			v.primary = wire
 		}
 	}
@@ -156,6 +165,9 @@ func (v *View) Show(ix *Index) { v.ix.Store(ix) }
 
 // Needs returns the resources that answers may depend on.
 func (v *View) Needs() []Resource {
+	if v.opt.Gateway != nil {
+		return v.opt.Gateway.Needs()
+	}
 	return v.needs(slices.ContainsFunc(v.origins, func(o *origin) bool { return o.multicluster }))
 }
 

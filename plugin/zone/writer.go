@@ -25,8 +25,8 @@ type Writer struct {
 	mu       sync.Mutex
 	ix       *Index
 	edit     edit
-	numbered bool  // a serial has been given
-	unsure   uint8 // resources that a list is to move the serial for: more may have been published than was saved
+	numbered bool   // a serial has been given
+	unsure   uint16 // resources that a list is to move the serial for: more may have been published than was saved
 	services held[*serviceState]
 	imports  held[*serviceState]
 	held     [numResources]held[Object] // services are in services
@@ -103,6 +103,9 @@ func (b *Batch) publish() {
 	for st, changed := range b.dirty {
 		st.slices = apply(st.slices, changed)
 		b.compile(st)
+	}
+	for name, change := range b.claims {
+		b.publishClaims([]byte(name), change)
 	}
 	w := b.w
 	switch {

@@ -66,16 +66,19 @@ import (
 	_ "github.com/coredns/coredns/plugin/whoami"
 )
 
-// Ours stands in front of CoreDNS's kubernetes, whose word it takes over, and
-// console in front of all that answers or counts.
+// Ours stands in front of CoreDNS's kubernetes, whose word it takes over, its
+// k8s_gateway in front of k8s_external, and console in front of all that answers
+// or counts.
 func init() {
 	order := slices.Clone(dnsserver.Directives)
-	order = slices.Insert(order, slices.Index(order, "kubernetes"), "clusterdns")
-	order = slices.Insert(order, slices.Index(order, "prometheus"), "console")
+	for before, ours := range map[string]string{"kubernetes": "clusterdns", "k8s_external": "k8s_gateway", "prometheus": "console"} {
+		order = slices.Insert(order, slices.Index(order, before), ours)
+	}
 	if err := dnsserver.SetDirectives(order); err != nil {
 		panic(err)
 	}
 	plugin.Register("kubernetes", clusterdns.Setup)
 	plugin.Register("k8s_external", clusterdns.SetupExternal)
 	plugin.Register("autopath", clusterdns.SetupAutopath)
+	plugin.Register("k8s_gateway", clusterdns.SetupGateway)
 }

@@ -1,0 +1,325 @@
+package zone
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+)
+
+// Claim is what the index keeps of an object that gives names outside of the
+// cluster's zones to something: an Ingress, a Gateway, a route of the Gateway
+// API, a DNSEndpoint, or a Service that says so in annotations.
+type Claim struct {
+	Key
+	Of      Resource
+	Version uint64
+	Created int64      // metadata.creationTimestamp, in Unix seconds
+	Class   string     // of an Ingress or a Gateway
+	Names   []HostName // see SetNames
+	To      *External  // what a Gateway's routes lead to
+	// Parents are the Gateways that have accepted a route: its names have
+	// their addresses.
+	Parents []Key
+	// Hidden is that of a Service that no gateway's zone is to show.
+	Hidden bool
+	// Refused is a host name that was left out because it is none, if any was.
+	Refused string
+}
+
+// HostName is a name that a Claim has. A name may be a wildcard (RFC 4592).
+type HostName struct {
+	name  []byte // folded, in wire format without the root
+	To    *External
+	Texts []string // of TXT records, each of any length
+	TTL   uint32   // 0: the view's
+}
+
+// maxHostLabels bounds the work, and the memory, of one name.
+const maxHostLabels = 32
+
+// NewHostName returns the host name that text spells, without anything that it
+// leads to. It is false if text is none: host names have letters, digits,
+// hyphens and underscores, and no more than 32 labels, of which the first may be
+// an asterisk.
+func NewHostName(text string) (HostName, bool) {
+	labels := strings.TrimSuffix(text, ".")
+	for i, c := range []byte(strings.TrimPrefix(labels, "*.")) {
+		switch {
+		case 'a' <= fold(c) && fold(c) <= 'z', '0' <= c && c <= '9', c == '-', c == '_', c == '.' && i > 0:
+		default:
+			return HostName{}, false
+		}
+	}
+	wire, err := dnswire.AppendName(nil, labels)
+	if err != nil || len(wire) == 1 || dnswire.CountLabels(wire) > maxHostLabels {
+		return HostName{}, false
+	}
+	wire = dnswire.AppendLower(nil, wire)
+	return HostName{name: wire[: len(wire)-1 : len(wire)-1]}, true
+}
+
+// String returns the name as zone files have it.
+func (h HostName) String() string { return dnswire.NameString(append(slices.Clip(h.name), 0)) }
+
+func (h HostName) equal(o HostName) bool {
+	return bytes.Equal(h.name, o.name) && h.To.equal(o.To) && slices.Equal(h.Texts, o.Texts) && h.TTL == o.TTL
+}
+
+// ObjectKey returns the object's name.
+func (c *Claim) ObjectKey() Key { return c.Key }
+
+// Resource returns what the object is.
+func (c *Claim) Resource() Resource { return c.Of }
+
+func (c *Claim) version() uint64 { return c.Version }
+
+func (c *Claim) sameRecords(other Object) bool { return c.equal(other.(*Claim)) }
+
+func (c *Claim) equal(o *Claim) bool {
+	if c == nil || o == nil {
+		return c == o
+	}
+	return c.Created == o.Created && c.Class == o.Class && c.Hidden == o.Hidden && c.Refused == o.Refused && c.To.equal(o.To) &&
+		slices.Equal(c.Parents, o.Parents) && slices.EqualFunc(c.Names, o.Names, HostName.equal)
+}
+
+// compare orders claims of one name by who was first. Of two of one second it is
+// the one whose name is first.
+func (c *Claim) compare(o *Claim) int {
+	return cmp.Or(cmp.Compare(c.Created, o.Created), cmp.Compare(c.Of, o.Of),
+		cmp.Compare(c.Namespace, o.Namespace), cmp.Compare(c.Name, o.Name))
+}
+
+// SetNames gives c the names in list, which it keeps and sorts. Of those that are
+// the same name the first counts.
+func (c *Claim) SetNames(list []HostName) {
+	slices.SortStableFunc(list, func(a, b HostName) int { return bytes.Compare(a.name, b.name) })
+	list = slices.CompactFunc(list, func(a, b HostName) bool { return bytes.Equal(a.name, b.name) })
+	c.Names = slices.Clip(list)
+}
+
+// on returns what c says of a name, which it has.
+func (c *Claim) on(name []byte) *HostName {
+	i, _ := slices.BinarySearchFunc(c.Names, name, func(h HostName, name []byte) int { return bytes.Compare(h.name, name) })
+	return &c.Names[i]
+}
+
+// leadsElsewhere reports whether two claims of a name say different things of it.
+// A route and its Gateway do not.
+func (c *Claim) leadsElsewhere(o *Claim, name []byte) bool {
+	switch {
+	case len(c.Parents) > 0 && o.Of == Gateways:
+		return !slices.Contains(c.Parents, o.Key)
+	case len(o.Parents) > 0 && c.Of == Gateways:
+		return !slices.Contains(o.Parents, c.Key)
+	}
+	a, b := *c.on(name), *o.on(name)
+	a.TTL, b.TTL = 0, 0
+	return !slices.Equal(c.Parents, o.Parents) || !a.equal(b)
+}
+
+// claimSet is the claims of a name, the oldest first. Immutable once published.
+type claimSet struct {
+	name []byte
+	list []*Claim
+}
+
+// maxClaims is how many of the claims of a name count, the oldest: what a
+// question costs is not up to who claims a name that is taken.
+const maxClaims = 64
+
+func (s *claimSet) oldest() []*Claim { return s.list[:min(len(s.list), maxClaims)] }
+
+// contested reports whether the claims do not agree on where the name leads.
+func (s *claimSet) contested() bool {
+	for _, c := range s.oldest()[1:] {
+		if c.leadsElsewhere(s.list[0], s.name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *snapshot) claimsOf(name []byte) *claimSet {
+	for _, l := range s.claims.at(hashName(name)) {
+		if bytes.Equal(l.value.name, name) {
+			return l.value
+		}
+	}
+	return nil
+}
+
+// hasBelow reports whether a name below this one is claimed.
+func (s *snapshot) hasBelow(name []byte) bool {
+	_, ok := s.below(hashName(name))
+	return ok
+}
+
+func (s *snapshot) below(hash uint64) (n uint32, ok bool) {
+	for _, l := range s.parents.at(hash) {
+		if l.hash == hash {
+			return l.value, true
+		}
+	}
+	return 0, false
+}
+
+// hashGateway returns the hash of a Gateway's key.
+func hashGateway(k Key) uint64 { return hashName([]byte(k.Namespace + "/" + k.Name)) }
+
+func (s *snapshot) gateway(k Key) *Claim {
+	for _, l := range s.gateways.at(hashGateway(k)) {
+		if l.value.Key == k {
+			return l.value
+		}
+	}
+	return nil
+}
+
+// hashNamespace returns the hash under which parents has the namespaces of
+// services that are reached from outside. No name in wire format begins so.
+func hashNamespace(name string) uint64 { return hashName(appendLabel([]byte{0}, name)) }
+
+// setClaim notes that the claims of c's names are to have it, or not.
+func (b *Batch) setClaim(c *Claim, there bool) {
+	for _, h := range c.Names {
+		if b.claims == nil {
+			b.claims = map[string]map[*Claim]bool{}
+		}
+		if b.claims[string(h.name)] == nil {
+			b.claims[string(h.name)] = map[*Claim]bool{}
+		}
+		b.claims[string(h.name)][c] = there
+	}
+	if c.Of == Gateways {
+		hash, same := hashGateway(c.Key), func(o *Claim) bool { return o.Key == c.Key }
+		if there {
+			b.next.gateways.set(b.w.edit, hash, c, same)
+		} else {
+			b.next.gateways.remove(b.w.edit, hash, same)
+		}
+		b.touch(hash, c.Version)
+	}
+	if there && c.Refused != "" {
+		b.w.ix.refusedHosts.Add(1)
+		b.w.ix.lastRefusedHost.Store(&RefusedHost{c.Of, c.Key, c.Refused})
+	}
+}
+
+// setOutside notes that a service is reached from outside, or no longer.
+func (b *Batch) setOutside(s *Service, there bool) {
+	if s.External != nil {
+		b.count(hashNamespace(s.Namespace), there)
+	}
+	if s.Claim != nil {
+		b.setClaim(s.Claim, there)
+	}
+}
+
+// publishClaims brings the claims of a name up to date.
+func (b *Batch) publishClaims(name []byte, change map[*Claim]bool) {
+	old := b.next.claimsOf(name)
+	var list, added []*Claim
+	for c, there := range change {
+		if there {
+			added = append(added, c)
+			b.version = max(b.version, c.Version)
+		}
+	}
+	slices.SortFunc(added, (*Claim).compare)
+	if old != nil {
+		for _, c := range old.list {
+			if _, ok := change[c]; ok {
+				continue
+			}
+			for len(added) > 0 && added[0].compare(c) < 0 {
+				list, added = append(list, added[0]), added[1:]
+			}
+			list = append(list, c)
+		}
+	}
+	list = slices.Clip(append(list, added...))
+
+	hash, same := hashName(name), func(o *claimSet) bool { return bytes.Equal(o.name, name) }
+	b.changed = true
+	b.touched = append(b.touched, hash)
+	if len(list) == 0 {
+		if old != nil {
+			b.next.claims.remove(b.w.edit, hash, same)
+			b.next.contested.remove(b.w.edit, hash, same)
+			b.countParents(name, false)
+		}
+		return
+	}
+	set := &claimSet{name, list}
+	if old == nil {
+		b.countParents(name, true)
+	}
+	b.next.claims.set(b.w.edit, hash, set, same)
+	if set.contested() {
+		b.next.contested.set(b.w.edit, hash, set, same)
+	} else {
+		b.next.contested.remove(b.w.edit, hash, same)
+	}
+}
+
+// countParents counts a name below each of those above it, or no longer.
+func (b *Batch) countParents(name []byte, there bool) {
+	for at := 1 + int(name[0]); at < len(name); at += 1 + int(name[at]) {
+		b.count(hashName(name[at:]), there)
+	}
+}
+
+func (b *Batch) count(hash uint64, there bool) {
+	any := func(uint32) bool { return true } // hashes are 64 bits, and seeded
+	n, _ := b.next.below(hash)
+	switch {
+	case there:
+		b.next.parents.set(b.w.edit, hash, n+1, any)
+	case n > 1:
+		b.next.parents.set(b.w.edit, hash, n-1, any)
+	default:
+		b.next.parents.remove(b.w.edit, hash, any)
+	}
+}
+
+// RefusedHost is a host name that is none, and the object that has it.
+type RefusedHost struct {
+	Of Resource
+	Key
+	Host string
+}
+
+// RefusedHosts returns how many objects came with a host name that is none, and
+// the last such.
+func (ix *Index) RefusedHosts() (n uint64, last RefusedHost) {
+	if r := ix.lastRefusedHost.Load(); r != nil {
+		last = *r
+	}
+	return ix.refusedHosts.Load(), last
+}
+
+// Contest is a host name that objects claim which do not agree on where it
+// leads. The first of Claims, the oldest, has it if it leads anywhere.
+type Contest struct {
+	Host   string
+	Claims []*Claim
+}
+
+// Contested returns how many names are contested, and some of them, at most
+// limit, with at most 64 claims each.
+func (ix *Index) Contested(limit int) (n int, some []Contest) {
+	s := ix.current.Load()
+	s.contested.all(func(l leaf[*claimSet]) bool {
+		if len(some) == limit {
+			return false
+		}
+		some = append(some, Contest{HostName{name: l.value.name}.String(), l.value.oldest()})
+		return true
+	})
+	slices.SortFunc(some, func(a, b Contest) int { return cmp.Compare(a.Host, b.Host) })
+	return s.contested.len, some
+}
