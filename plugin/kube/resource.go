@@ -144,6 +144,8 @@ type reflection struct {
 	listed   atomic.Bool           // the API server began to send all objects, in this attempt
 	stall    atomic.Pointer[stall] // of the last WatchList; nil: it ended
 	silent   atomic.Bool           // the last watch was, and there was no event since
+
+	missing error // that there is no such resource, said to a WatchList; the list that follows need not ask
 }
 
 func (f *reflection) request(options metav1.ListOptions) *rest.Request {
@@ -173,6 +175,10 @@ func (f *reflection) served(ask func() error) error {
 // make use on API servers before 1.34. So what keeps memory low is not paging
 // but decoding the body as it comes.
 func (f *reflection) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	if err := f.missing; err != nil {
+		f.missing = nil
+		return nil, err
+	}
 	var request *rest.Request
 	start := time.Now()
 	// client-go measures only requests whose answer it decodes.
@@ -236,6 +242,9 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 		return newStream(request, cancel, f, body, initial), nil
 	}
 	cancel(nil)
+	if initial && f.absent(err) {
+		f.missing = err
+	}
 	// A WatchList is not to be tried for ever: perhaps a list gets an answer.
 	if utilnet.IsProbableEOF(err) && !initial {
 		err = errNoAnswer

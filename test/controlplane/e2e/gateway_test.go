@@ -81,7 +81,7 @@ func TestGateway(t *testing.T) {
 
 	// What changes changes the answer: a route that is no longer accepted, a
 	// Gateway with another address.
-	objects.apply(strings.ReplaceAll(gatewayText[strings.Index(gatewayText, "# http"):strings.Index(gatewayText, "# end of http")], `"True"`, `"False"`))
+	objects.apply(strings.ReplaceAll(gatewayText[strings.Index(gatewayText, "# http"):strings.Index(gatewayText, "# end of http")], "{{accepted}}", "{{refused}}"))
 	absent("http")
 	objects.apply(strings.ReplaceAll(gatewayText[:strings.Index(gatewayText, "# http")], "192.0.2.20", "192.0.2.21"))
 	for _, name := range []string{"gw", "grpc", "tls"} {
@@ -293,7 +293,10 @@ func (o *objects) established(crds []*unstructured.Unstructured) {
 func (o *objects) apply(text string) {
 	o.Helper()
 	var b strings.Builder
-	functions := template.FuncMap{"accepted": func() string { return acceptedText }}
+	functions := template.FuncMap{
+		"accepted": func() string { return acceptedText },
+		"refused":  func() string { return strings.Replace(acceptedText, "True", "False", 1) },
+	}
 	if err := template.Must(template.New("").Funcs(functions).Parse(text)).Execute(&b, nil); err != nil {
 		o.Fatal(err)
 	}
