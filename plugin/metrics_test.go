@@ -111,6 +111,8 @@ func TestMetricNames(t *testing.T) {
 		"coredns_clusterdns_unpackable_responses_total":                "",
 		"coredns_clusterdns_left_out_records_total":                    "source",
 		"coredns_clusterdns_refused_hostnames_total":                   "source",
+		"coredns_clusterdns_refused_host_names_total":                  "source",
+		"coredns_clusterdns_contested_host_names":                      "source",
 		"coredns_clusterdns_fastlane_open":                             "server",
 		"coredns_clusterdns_fastlane_sockets":                          "server",
 		"coredns_clusterdns_fastlane_connections":                      "server",
