@@ -20,7 +20,9 @@ const stock = `root metadata geoip cancel proxyproto quic grpc_server https http
 	auto secondary etcd loop forward grpc erratic whoami on sign view nomad`
 
 func TestOrder(t *testing.T) {
-	want := strings.Fields(strings.NewReplacer(" kubernetes ", " clusterdns kubernetes ", " prometheus ", " console prometheus ").Replace(stock))
+	want := strings.Fields(strings.NewReplacer(
+		" k8s_external kubernetes ", " k8s_gateway k8s_external clusterdns kubernetes ", " prometheus ", " console prometheus ",
+	).Replace(stock))
 	if got := caddy.ValidDirectives("dns"); !slices.Equal(got, want) {
 		t.Errorf("the order of the directives is\n%s\nwant\n%s", got, want)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	clusterdns "github.com/clusterdns/clusterdns/plugin"
 	"github.com/clusterdns/clusterdns/plugin/eligible"
 
 	"github.com/coredns/caddy"
@@ -33,6 +34,7 @@ var changes = map[string]string{
 	"header":       "changes flags",
 	"minimal":      "leaves out the authority and additional sections",
 	"k8s_external": "answers its zones first",
+	"k8s_gateway":  "answers its zones first",
 	"loadbalance":  "orders addresses by weight or subnet",
 	"dynupdate":    "answers its zone first",
 }
@@ -144,11 +146,7 @@ func (f *corefile) missing() {
 		if external := f.uses("k8s_external", b.Tokens["k8s_external"]); !ok && len(external) > 0 {
 			f.problem("k8s_external", external[0].where, fmt.Errorf("the server block has neither clusterdns nor kubernetes"))
 		}
-		for _, file := range s.Files {
-			if _, err := os.Stat(file); err != nil {
-				f.warnings = append(f.warnings, f.place(s.Word, s.Where, fmt.Sprintf("cannot be read here: %v", err)))
-			}
-		}
+		f.readable(s)
 		for _, u := range f.uses("autopath", b.Tokens["autopath"]) {
 			of, ok := strings.CutPrefix(strings.Join(u.args[max(0, len(u.args)-1):], ""), "@")
 			if of == "clusterdns" || of == "kubernetes" {
@@ -159,7 +157,19 @@ func (f *corefile) missing() {
 			}
 		}
 	}
-	if len(f.stanzas) == 0 {
+	for _, s := range f.gateways {
+		f.readable(s)
+	}
+	if len(f.stanzas) == 0 && len(f.gateways) == 0 {
 		f.warnings = append(f.warnings, Problem{File: f.path, Text: "no stanza clusterdns or kubernetes: nothing answers in-cluster names"})
+	}
+}
+
+// readable warns of files of s that are not there.
+func (f *corefile) readable(s clusterdns.Stanza) {
+	for _, file := range s.Files {
+		if _, err := os.Stat(file); err != nil {
+			f.warnings = append(f.warnings, f.place(s.Word, s.Where, fmt.Sprintf("cannot be read here: %v", err)))
+		}
 	}
 }

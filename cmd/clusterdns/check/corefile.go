@@ -28,6 +28,8 @@ type corefile struct {
 	keys    [][]string              // theirs, as CoreDNS writes them
 	servers []*dnsserver.Config     // theirs, of the first key
 	stanzas map[int]clusterdns.Stanza
+	// gateways are those of k8s_gateway.
+	gateways []clusterdns.Stanza
 
 	problems []Problem
 	warnings []Problem
@@ -113,6 +115,9 @@ func setUp(path string, text []byte) *corefile {
 			if h, ok := server.Handler(word).(*clusterdns.Handler); ok {
 				f.stanzas[i] = h.Stanza()
 			}
+		}
+		if h, ok := server.Handler("k8s_gateway").(*clusterdns.Handler); ok {
+			f.gateways = append(f.gateways, h.Stanza())
 		}
 	}
 	return f

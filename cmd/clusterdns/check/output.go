@@ -25,6 +25,9 @@ func (f *corefile) rules() (list []Rule) {
 	for _, s := range f.stanzas {
 		all = append(all, s.Access...)
 	}
+	for _, s := range f.gateways {
+		all = append(all, s.Access...)
+	}
 	for _, a := range all {
 		at := slices.IndexFunc(list, func(r Rule) bool { return r.APIGroups[0] == a.Group })
 		if at < 0 {

@@ -76,7 +76,7 @@ func (f *corefile) uses(directive string, tokens []caddyfile.Token) (list []use)
 // arguments stand in front of their zones. Without zones they are asked for all
 // of the server block's.
 var answerers = map[string]int{
-	"clusterdns": 0, "kubernetes": 0, "k8s_external": 0, "dynupdate": 0, "secondary": 0,
+	"clusterdns": 0, "kubernetes": 0, "k8s_external": 0, "k8s_gateway": 0, "dynupdate": 0, "secondary": 0,
 	"hosts": 1, "file": 1, "auto": 0, "template": 2, "forward": 0, "grpc": 0,
 	"local": -1, "whoami": -1, "erratic": -1, "route53": -1, "azure": -1, "clouddns": -1, "etcd": 0, "nomad": 0,
 }
