@@ -5,6 +5,7 @@ import (
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
 	"github.com/clusterdns/clusterdns/plugin/kube"
+	"github.com/clusterdns/clusterdns/plugin/zone"
 )
 
 // Stanza is what a stanza clusterdns or kubernetes asks for. It is for those who
@@ -17,6 +18,10 @@ type Stanza struct {
 	Access       []kube.Access // to an API server; none with manifests
 	Multicluster bool
 	Hides        bool // namespaces, by their labels
+	// View is how it answers, and Kept what it keeps of objects; whose they are is
+	// left out of that.
+	View zone.Options
+	Kept kube.Config
 }
 
 // Stanza returns what h's stanza says. It may be called before h has started.
@@ -25,6 +30,9 @@ func (h *Handler) Stanza() Stanza {
 	s := Stanza{
 		Stanza: cfg.judged(), Workers: cfg.fastlane.workers,
 		Multicluster: len(cfg.view.Multicluster) > 0, Hides: cfg.feed.NamespaceLabels != "",
+		View: cfg.view, Kept: kube.Config{
+			PodNames: cfg.feed.PodNames, Zones: cfg.feed.Zones, Labels: cfg.feed.Labels, NamespaceLabels: cfg.feed.NamespaceLabels,
+		},
 	}
 	if len(cfg.manifests) > 0 {
 		s.Source, s.Files = "manifests", slices.Clone(cfg.manifests)

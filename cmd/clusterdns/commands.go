@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/clusterdns/clusterdns/cmd/clusterdns/check"
+	"github.com/clusterdns/clusterdns/cmd/clusterdns/explain"
 	"github.com/clusterdns/clusterdns/cmd/clusterdns/top"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ import (
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		check.New(registerLeftOut),
+		explain.New(registerLeftOut),
 		top.New(explained),
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 
+	clusterdns "github.com/clusterdns/clusterdns/plugin"
+
 	"github.com/spf13/cobra"
 )
 
@@ -32,6 +34,8 @@ type Report struct {
 	Differences []Note    `json:"differences"` // from stock CoreDNS
 	Deprecated  []Note    `json:"deprecated"`
 	Rules       []Rule    `json:"rules"` // that the stanzas' account needs
+
+	stanzas []clusterdns.Stanza
 }
 
 // New returns the command. Register is called before the Corefile is read.
@@ -118,6 +122,11 @@ func Corefile(path string, text []byte) *Report {
 	r := &Report{Corefile: path, Errors: []Problem{}, Warnings: []Problem{}, Zones: []Zone{}, Lanes: []Lane{},
 		Changes: []Note{}, Differences: []Note{}, Deprecated: []Note{}, Rules: []Rule{}}
 	r.Deprecated = append(r.Deprecated, f.deprecated()...)
+	for i := range f.blocks {
+		if s, ok := f.stanzas[i]; ok {
+			r.stanzas = append(r.stanzas, s)
+		}
+	}
 	if len(f.servers) > 0 { // otherwise too little is known
 		f.missing()
 		r.Lanes = append(r.Lanes, f.lanes()...)

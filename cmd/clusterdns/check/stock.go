@@ -65,7 +65,7 @@ func (f *corefile) eachOption(yield func(use, option)) {
 }
 
 // ours are options that stock CoreDNS refuses.
-var ours = []string{"fastlane", "manifests", "negative_cache", "upstream"}
+var ours = []string{"explain", "fastlane", "manifests", "negative_cache", "upstream"}
 
 // difference is a row of docs/differences.md, for the Corefiles that it concerns.
 type difference struct {

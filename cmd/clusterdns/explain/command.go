@@ -11,10 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/clusterdns/clusterdns/cmd/clusterdns/check"
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
@@ -50,11 +52,11 @@ func (s status) Unwrap() error { return s.error }
 
 var errNotFound = status{errors.New(""), exitNotFound}
 
-// New returns the command.
-func New() *cobra.Command {
+// New returns the command. Register is called before a Corefile is read.
+func New(register func()) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
-		Use:   "explain NAME [--type TYPE] [--from NAMESPACE[/POD]] [--libc LIBC] --server ADDRESS | --kubeconfig FILE | --manifests PATH...",
+		Use:   "explain NAME [--type TYPE] [--from NAMESPACE[/POD]] [--libc LIBC] [-conf FILE] --server ADDRESS | --kubeconfig FILE [--context CONTEXT] | --manifests PATH...",
 		Short: "say what a pod is answered when it looks a name up, and why",
 		Long: "Looks NAME up as a pod would: with the pod's search path and ndots, in the order of its C library. It shows each question, " +
 			"its answer, and the objects that the answer is made from, or why there is none, with the nearest name that there is. " +
@@ -76,7 +78,7 @@ func New() *cobra.Command {
 			o.name = args[0]
 			ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 			defer cancel()
-			report, err := run(ctx, &o)
+			report, err := run(ctx, &o, register)
 			if err != nil {
 				return status{err, exitFailed}
 			}
@@ -144,7 +146,7 @@ func (o *options) check() error {
 }
 
 // run does what the command line says.
-func run(ctx context.Context, o *options) (*Report, error) {
+func run(ctx context.Context, o *options, register func()) (*Report, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -155,8 +157,19 @@ func run(ctx context.Context, o *options) (*Report, error) {
 	if ofPod && o.server != "" {
 		return nil, fmt.Errorf("--from %s: what pod it is needs --kubeconfig or --manifests; with --server give its namespace alone", o.from)
 	}
-	opt := o.view()
-	src, err := o.source(ctx, opt)
+	var corefile *check.Report
+	opt, kept := kubeadm(o.zone), kube.Config{}
+	if o.corefile != "" {
+		register()
+		var err error
+		if corefile, err = o.readCorefile(); err != nil {
+			return nil, err
+		}
+		s, _ := corefile.Stanza(dns.Fqdn(strings.ToLower(o.zone)))
+		opt, kept = s.View, s.Kept
+	}
+	opt.Explain = 1 << 20 // nobody else is waiting
+	src, err := o.source(ctx, opt, kept)
 	if err != nil {
 		return nil, err
 	}
@@ -172,29 +185,43 @@ func run(ctx context.Context, o *options) (*Report, error) {
 	}
 	report := lookUp(ctx, src, &r, strings.ToLower(o.name), types)
 	report.From = o.from
+	if corefile != nil {
+		report.answeredBy(corefile)
+	}
 	return report, nil
 }
 
-// view returns the options of the stanza.
-func (o *options) view() zone.Options {
-	return zone.Options{
-		Zones: []string{dns.Fqdn(o.zone), "in-addr.arpa.", "ip6.arpa."}, TTL: 5, Pods: zone.PodsInsecure,
-		Explain: 1 << 20, // nobody else is waiting
+// readCorefile returns what there is to say of the Corefile, which has a stanza
+// with the zone. Other mistakes in it are the command check's to tell.
+func (o *options) readCorefile() (*check.Report, error) {
+	text, err := os.ReadFile(o.corefile)
+	if err != nil {
+		return nil, err
 	}
+	r := check.Corefile(o.corefile, text)
+	if _, ok := r.Stanza(dns.Fqdn(strings.ToLower(o.zone))); !ok {
+		if len(r.Errors) > 0 {
+			return nil, errors.New(r.Errors[0].String())
+		}
+		return nil, fmt.Errorf("%s has no stanza clusterdns or kubernetes with the zone %s", o.corefile, o.zone)
+	}
+	return r, nil
 }
 
-func (o *options) source(ctx context.Context, opt zone.Options) (source, error) {
+// kubeadm returns the options of the stanza in kubeadm's Corefile.
+func kubeadm(cluster string) zone.Options {
+	return zone.Options{Zones: []string{dns.Fqdn(strings.ToLower(cluster)), "in-addr.arpa.", "ip6.arpa."}, TTL: 30, Pods: zone.PodsInsecure}
+}
+
+func (o *options) source(ctx context.Context, opt zone.Options, kept kube.Config) (source, error) {
 	switch {
 	case o.server != "":
 		return newServer(o.server)
 	case o.kubeconfig != "":
-		return fromCluster(ctx, o.config(), opt)
+		kept.Kubeconfig, kept.Context = o.kubeconfig, o.context
+		return fromCluster(ctx, kept, opt)
 	}
-	return fromManifests(o.manifests, opt)
-}
-
-func (o *options) config() kube.Config {
-	return kube.Config{Kubeconfig: o.kubeconfig, Context: o.context}
+	return fromManifests(o.manifests, kept, opt)
 }
 
 // resolver returns that of the pod k, or of a pod of its namespace if it has no
@@ -206,7 +233,7 @@ func (o *options) resolver(ctx context.Context, k zone.Key) (resolver, error) {
 	var pod *corev1.Pod
 	var err error
 	if o.kubeconfig != "" {
-		pod, err = kube.GetPod(ctx, o.config(), k)
+		pod, err = kube.GetPod(ctx, kube.Config{Kubeconfig: o.kubeconfig, Context: o.context}, k)
 	} else {
 		pod, err = podIn(o.manifests, k)
 	}

@@ -62,7 +62,7 @@ items:
 // execute returns the output and the exit status of a command line.
 func execute(t *testing.T, args ...string) (out string, status int, err error) {
 	t.Helper()
-	cmd := New()
+	cmd := New(func() {})
 	var buf bytes.Buffer
 	cmd.SetOut(&buf)
 	cmd.SetErr(&buf)
@@ -197,6 +197,45 @@ not found
 	}
 }
 
+// Who answers is said by lines of the Corefile, whose options count.
+func TestCorefile(t *testing.T) {
+	file := manifests(t)
+	for _, row := range []struct {
+		name, corefile, args string
+		want                 string // of each question, who answers and why
+	}{
+		{"open", ".:53 {\n  errors\n  clusterdns cluster.local {\n    manifests FILE\n  }\n  forward . 127.0.0.1\n}\n", "web --from shop --type A", "lane: clusterdns (Corefile:3)"},
+		{"closed", ".:53 {\n  log\n  clusterdns cluster.local {\n    manifests FILE\n  }\n}\n", "web --from shop --type A", "chain: log (Corefile:2) logs queries"},
+		{"falls through", ".:53 {\n  kubernetes cluster.local {\n    manifests FILE\n    fallthrough\n  }\n  forward . 127.0.0.1\n}\n", "wbe.shop.svc.cluster.local. --type A",
+			"chain: there is no such name, and forward (Corefile:6) is asked next"},
+		{"outside", ".:53 {\n  clusterdns cluster.local {\n    manifests FILE\n  }\n  forward . 127.0.0.1\n}\n", "example.org. --type A", "chain: forward (Corefile:5)"},
+		{"hidden", ".:53 {\n  clusterdns cluster.local {\n    manifests FILE\n    namespaces other\n  }\n}\n", "web --from shop --type A",
+			"lane: clusterdns (Corefile:2)\nlane: clusterdns (Corefile:2)\nlane: clusterdns (Corefile:2)\nchain: no plugin of the Corefile has the name"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			if err := os.WriteFile("Corefile", []byte(strings.ReplaceAll(row.corefile, "FILE", file)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out, status, err := execute(t, append(strings.Fields(row.args), "-o", "json", "--conf", "Corefile", "--manifests", file)...)
+			if status == 2 {
+				t.Fatal(err)
+			}
+			var r Report
+			if err := json.Unmarshal([]byte(out), &r); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, q := range r.Questions {
+				got = append(got, q.AnsweredBy+": "+q.Because)
+			}
+			if text := strings.Join(got, "\n"); text != row.want {
+				t.Errorf("%s\nwant\n%s", text, row.want)
+			}
+		})
+	}
+}
+
 // dnsServer returns the address of a server that answers as handle does.
 func dnsServer(t *testing.T, handle func(*dns.Msg) *dns.Msg) string {
 	t.Helper()
@@ -309,6 +348,8 @@ func TestBadInput(t *testing.T) {
 		{[]string{"web", "--from", "shop/node", "--manifests", file}, "pod shop/node has dnsPolicy Default"},
 		{[]string{"web", "--manifests", "/does/not/exist"}, "/does/not/exist: no such file"},
 		{[]string{"web", "--manifests", broken}, "broken.yaml: document 1"},
+		{[]string{"web", "--conf", "/does/not/exist", "--manifests", file}, "open /does/not/exist: no such file"},
+		{[]string{"web", "--conf", broken, "--manifests", file}, "broken.yaml"},
 		{[]string{"web", "--kubeconfig", "/does/not/exist"}, "kubeconfig: open /does/not/exist: no such file"},
 		{[]string{"web", "--kubeconfig", kubeconfig(t, "http://"+nobody), "--context", "d"}, `context "d" does not exist`},
 		{[]string{"web", "--kubeconfig", kubeconfig(t, "http://"+nobody)}, "connection refused"},

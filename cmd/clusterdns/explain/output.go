@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/clusterdns/clusterdns/cmd/clusterdns/check"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/miekg/dns"
@@ -44,6 +46,10 @@ type Question struct {
 	Objects []Object `json:"objects,omitempty"`
 	Outside string   `json:"outside,omitempty"` // a name that others than the cluster would have to be asked for
 	Error   string   `json:"error,omitempty"`   // why there is no answer
+	// AnsweredBy is lane or chain, and Because what of the Corefile says so, if
+	// one was given.
+	AnsweredBy string `json:"answeredBy,omitempty"`
+	Because    string `json:"because,omitempty"`
 
 	data []string // of the records
 }
@@ -54,6 +60,31 @@ type Object struct {
 	Namespace       string `json:"namespace,omitempty"`
 	Name            string `json:"name"`
 	ResourceVersion string `json:"resourceVersion,omitempty"` // objects in files have none that means something
+}
+
+// answeredBy says of each question whom a server with the Corefile leaves it to.
+func (r *Report) answeredBy(corefile *check.Report) {
+	for i := range r.Questions {
+		q := &r.Questions[i]
+		a := corefile.Answerer(q.Name, dns.StringToType[q.Type])
+		q.AnsweredBy, q.Because = "chain", a.Why
+		switch {
+		case q.Status == dns.RcodeToString[dns.RcodeNameError] && len(a.Next) > 0:
+			q.Because = "there is no such name, and " + strings.Join(a.Next, ", then ") + " is asked next"
+		case a.Lane:
+			q.AnsweredBy = "lane"
+		}
+	}
+}
+
+// because returns the lines that say who answers, each once.
+func (r *Report) because() (lines []string) {
+	for _, q := range r.Questions {
+		if line := q.AnsweredBy + ": " + q.Because; q.AnsweredBy != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 const (
@@ -129,7 +160,11 @@ func (r *Report) text(out io.Writer, c palette) {
 	// Colours go in afterwards: a tabwriter counts them as text.
 	var table strings.Builder
 	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "STEP\tNAME\tTYPE\tANSWER\tFROM")
+	heading := "STEP\tNAME\tTYPE\tANSWER\tFROM"
+	if len(r.Questions) > 0 && r.Questions[0].AnsweredBy != "" {
+		heading += "\tBY"
+	}
+	fmt.Fprintln(t, heading)
 	for i, q := range r.Questions {
 		step := ""
 		if i == 0 || r.Questions[i-1].Step != q.Step {
@@ -139,7 +174,7 @@ func (r *Report) text(out io.Writer, c palette) {
 		for row := range rows {
 			cells := []string{"", "", "", "", ""}
 			if row == 0 {
-				cells = []string{step, q.Name, q.Type, "", ""}
+				cells = []string{step, q.Name, q.Type, "", "", q.AnsweredBy}
 			}
 			if row < len(q.answers()) {
 				cells[3] = q.answers()[row]
@@ -166,6 +201,12 @@ func (r *Report) text(out io.Writer, c palette) {
 				fmt.Fprintln(out)
 			}
 		}
+	}
+	for i, line := range r.because() {
+		if i == 0 {
+			fmt.Fprintln(out)
+		}
+		fmt.Fprintln(out, line)
 	}
 	result := c.bad(r.Result)
 	if r.Result == resultFound {

@@ -121,8 +121,8 @@ type index struct {
 }
 
 // fromManifests returns the index of files.
-func fromManifests(paths []string, opt zone.Options) (*index, error) {
-	feed, err := kube.AcquireManifests(paths, kube.Config{Zones: opt.Zonal})
+func fromManifests(paths []string, c kube.Config, opt zone.Options) (*index, error) {
+	feed, err := kube.AcquireManifests(paths, c)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func fromManifests(paths []string, opt zone.Options) (*index, error) {
 // fromCluster returns the index of what an API server has, when all of it has
 // been listed.
 func fromCluster(ctx context.Context, c kube.Config, opt zone.Options) (*index, error) {
-	c.Zones, c.Multicluster = opt.Zonal, len(opt.Multicluster) > 0
+	c.NoEndpoints, c.Pods, c.Multicluster = opt.NoEndpoints, opt.Pods == zone.PodsVerified, len(opt.Multicluster) > 0
 	feed, err := kube.Acquire(c)
 	if err != nil {
 		return nil, err
