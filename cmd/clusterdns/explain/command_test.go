@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/clusterdns/clusterdns/cmd/clusterdns/stock"
+
 	"github.com/miekg/dns"
 )
 

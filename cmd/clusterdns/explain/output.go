@@ -172,7 +172,7 @@ func (r *Report) text(out io.Writer, c palette) {
 		}
 		rows := max(1, len(q.answers()), len(q.from()))
 		for row := range rows {
-			cells := []string{"", "", "", "", ""}
+			cells := make([]string, 6) // the last of a line would not count for its column
 			if row == 0 {
 				cells = []string{step, q.Name, q.Type, "", "", q.AnsweredBy}
 			}

@@ -183,8 +183,12 @@ func newIndex(feed *kube.Feed, x index, opt zone.Options) (_ *index, err error) 
 func (x *index) String() string { return x.name }
 func (x *index) close()         { x.feed.Release() }
 
-// contact returns the oldest of when each resource was last heard of.
+// contact returns the oldest of when each resource of an API server was last heard
+// of.
 func (x *index) contact() (oldest time.Time) {
+	if !x.versions {
+		return oldest // files have just been read
+	}
 	for _, s := range x.feed.Status() {
 		if oldest.IsZero() || s.LastContact.Before(oldest) {
 			oldest = s.LastContact
