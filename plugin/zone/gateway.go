@@ -331,7 +331,7 @@ func (a *Answer) walkGatewayNS(r *Record, yield func(*Record) bool) bool {
 		owner := dnswire.Name{Labels: labels, At: a.zone()}
 		for _, glue := range []Record{{Type: dnswire.TypeA, Packed: d.v4}, {Type: dnswire.TypeAAAA, Packed: d.v6}} {
 			*r = Record{Section: dnswire.Additional, Type: glue.Type, TTL: a.view.opt.TTL, Owner: owner, Packed: glue.Packed}
-			if len(r.Packed) > 0 && a.nameLen(&owner) <= maxName && !yield(r) {
+			if len(r.Packed) > 0 && a.NameLen(&owner) <= maxName && !yield(r) {
 				return false
 			}
 		}
