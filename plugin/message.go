@@ -56,7 +56,10 @@ const fewOctets = 4096
 // fittingSRV is fitting for SRV records.
 func fittingSRV(r *dns.Msg, name []byte, a *zone.Answer, size int) *dns.Msg {
 	const record = 2 + 10 + 6 // with a pointer for its owner; targets are not compressed
-	var targets [256]int      // by their length
+	if a.Pairs() <= fewOctets/(record+1) {
+		return message(r, name, a)
+	}
+	var targets [256]int // by their length
 	all := 0
 	a.Walk(func(rec *zone.Record) bool {
 		if rec.Type != dns.TypeSRV {

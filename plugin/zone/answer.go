@@ -36,8 +36,11 @@ func (r *Record) Least() int {
 		return len(r.Packed) / 16 * (record + 16)
 	case r.Type == dnswire.TypeSRV:
 		return record + 6 + pointer
-	case r.Type == dnswire.TypePTR && len(r.Target.Label) > 0: // of names, each once
+	case r.Type != dnswire.TypePTR: // whose targets are different, so that the first label is there
+	case len(r.Target.Label) > 0:
 		return record + 1 + len(r.Target.Label) + pointer
+	case len(r.Target.Labels) > 0:
+		return record + 1 + int(r.Target.Labels[0]) + pointer
 	}
 	return record
 }
@@ -88,6 +91,9 @@ func (a *Answer) Addrs() []byte {
 	}
 	return a.svcAddrs()
 }
+
+// Pairs returns how many SRV records a has at most, if it is of those.
+func (a *Answer) Pairs() int { return a.total }
 
 // Tight reports whether a Renderer makes the reply as short as compression can
 // (RFC 1035 §4.1.4). It does not look for names, or ends of names, that several
