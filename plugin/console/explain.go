@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,6 +27,8 @@ type explainPage struct {
 type explained struct {
 	Question string
 	Answer   string   // the response code, or what else becomes of it
+	Why      string   // there are no records, with the nearest name
+	Objects  []string // that the answer is made of; no more than shownRecords
 	Records  []string // no more than shownRecords
 	More     int      // that are left out
 }
@@ -48,6 +51,7 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	if p.Name != "" && len(p.Views) > 0 {
 		view := p.Views[p.View]
+		view.View = view.Explaining()
 		for _, name := range searched(p.Name, p.Namespace, view.Zones[0]) {
 			e := explainOne(view, name, dns.StringToType[p.Type])
 			p.Asked = append(p.Asked, e)
@@ -95,16 +99,28 @@ func explainOne(view View, name string, qtype uint16) explained {
 		e.Answer = "in no zone of the stanza: another plugin's, or another server block's"
 		return e
 	}
+	why, _ := a.Why(nil)
+	e.Why = string(why)
+	for _, o := range a.Sources() {
+		if len(e.Objects) == shownRecords {
+			break
+		}
+		name := o.Name
+		if o.Namespace != "" {
+			name = o.Namespace + "/" + name
+		}
+		e.Objects = append(e.Objects, fmt.Sprintf("%v %s, resourceVersion %d", o.Resource, name, o.Version))
+	}
 	switch a.Outcome {
 	case zone.Unready:
-		e.Answer = "SERVFAIL: " + a.Blocked.String() + " have not been seen whole since the start"
+		e.Answer = "SERVFAIL"
 		return e
 	case zone.Chase:
 		e.Answer = "NOERROR, and the target is looked up through this server"
 		e.Records = []string{"CNAME " + dnswire.NameString(a.Target())}
 		return e
 	case zone.NoData:
-		e.Answer = "NOERROR: the name exists, without records of this type"
+		e.Answer = "NOERROR, without records of this type"
 	default:
 		e.Answer = dns.RcodeToString[int(a.Outcome.Rcode())]
 	}

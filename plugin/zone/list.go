@@ -17,6 +17,19 @@ type Listed struct {
 	Ready, NotReady int
 }
 
+// Explaining returns v as it is now with explanations (Answer.Why), whatever its
+// options say.
+func (v *View) Explaining() *View {
+	opt := v.opt
+	opt.Explain = DefaultProbes
+	x, err := NewView(v.Index(), opt)
+	if err != nil {
+		return v // never: v was made of the same
+	}
+	x.SetLocalAddrs(v.local)
+	return x
+}
+
 // Namespaces returns the names of the namespaces that v shows, sorted.
 func (v *View) Namespaces() (names []string) {
 	for l := range v.Index().current.Load().namespaces.all {
