@@ -77,3 +77,33 @@ func TestMemoryAfterPeak(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The memory of very many objects that go at once goes back to the system; that
+// of a few is left to the next collection.
+func TestMemoryGoesBack(t *testing.T) {
+	forced := func() uint32 {
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.NumForcedGC
+	}
+	for _, row := range []struct {
+		n     int
+		freed bool
+	}{{manyGone/2 - 1, false}, {manyGone / 2, true}} { // each with a slice
+		w, before := cluster(t, row.n), forced()
+		w.update([]change{{fn: func(b *Batch) {
+			for k := range b.heldKeys(Services) {
+				b.Delete(Services, k, 2)
+			}
+			for r := EndpointSlices; r < numResources; r++ {
+				b.Replace(r, nil, 2)
+			}
+		}}})
+		if freeing := w.freeing.Load() || forced() > before; freeing != row.freed {
+			t.Errorf("%d objects: given back is %v", row.n, freeing)
+		}
+		for w.freeing.Load() {
+			runtime.Gosched()
+		}
+	}
+}

@@ -3,6 +3,7 @@ package zone
 import (
 	"maps"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,8 @@ type Writer struct {
 	imports  held[*serviceState]
 	held     [numResources]held[Object] // services are in services
 
-	queue queue
+	freeing atomic.Bool // memory goes back to the system
+	queue   queue
 }
 
 // held is a map that takes no more memory than its elements for long: Go's maps
@@ -49,15 +51,36 @@ func (h *held[V]) set(k Key, v V) {
 	h.most = max(h.most, len(h.m))
 }
 
-// shrink makes the map anew if it has become much smaller. Its cost is that of
-// the elements that went.
-func (h *held[V]) shrink() {
+// shrink makes the map anew if it has become much smaller, and returns how many
+// elements went. Its cost is that of these.
+func (h *held[V]) shrink() int {
 	if h.most < 1024 || len(h.m) > h.most/4 {
-		return
+		return 0
 	}
 	m := make(map[Key]V, len(h.m))
 	maps.Copy(m, h.m)
+	gone := h.most - len(m)
 	h.m, h.most = m, len(m)
+	return gone
+}
+
+// manyGone is from how many objects on that went the memory that they had is
+// worth a collection at once. In a quiet cluster the next would be minutes away,
+// and what it finds then goes back to the system little by little.
+const manyGone = 16 << 10
+
+// shrink lets go of the memory of what went.
+func (w *Writer) shrink() {
+	gone := w.services.shrink() + w.imports.shrink()
+	for r := range w.held {
+		gone += w.held[r].shrink()
+	}
+	if gone >= manyGone && w.freeing.CompareAndSwap(false, true) {
+		go func() {
+			defer w.freeing.Store(false)
+			debug.FreeOSMemory()
+		}()
+	}
 }
 
 // serviceState is a service, or an import, as its feed knows it: slices may
@@ -88,11 +111,7 @@ func (w *Writer) update(changes []change) {
 		changes[i].fn(b)
 	}
 	b.publish()
-	w.services.shrink()
-	w.imports.shrink()
-	for r := range w.held {
-		w.held[r].shrink()
-	}
+	w.shrink()
 }
 
 // publish compiles the services that changed and makes the batch visible.
