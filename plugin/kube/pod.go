@@ -18,8 +18,10 @@ func GetPod(ctx context.Context, c Config, k zone.Key) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := clients[zone.Pods][0].Get().Namespace(k.Namespace).Resource("pods").Name(k.Name).
-		SetHeader("Accept", runtime.ContentTypeJSON).Do(ctx).Raw()
+	result := clients[zone.Pods][0].Get().Namespace(k.Namespace).Resource("pods").Name(k.Name).
+		SetHeader("Accept", runtime.ContentTypeJSON).Do(ctx)
+	err = result.Error() // reads what the API server says of it; Raw does not
+	raw, _ := result.Raw()
 	if err != nil {
 		return nil, fmt.Errorf("pod %s/%s: %w", k.Namespace, k.Name, err)
 	}

@@ -154,7 +154,7 @@ func (r *Report) text(out io.Writer, c palette) {
 	fmt.Fprintf(out, "%s, looked up in %s by %s (ndots %d, search %s)\n", r.Name, r.From, r.Libc, r.Ndots, cmp.Or(strings.Join(r.Search, " "), "none"))
 	fmt.Fprintf(out, "asked: %s%s\n", r.Source, r.age())
 	for _, note := range r.Notes {
-		fmt.Fprintf(out, "note: %s\n", note)
+		fmt.Fprintf(out, "note: %s\n", printable(note))
 	}
 	fmt.Fprintln(out)
 	// Colours go in afterwards: a tabwriter counts them as text.
