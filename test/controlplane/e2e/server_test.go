@@ -232,9 +232,23 @@ func (s *server) waitReady(ctx context.Context) error {
 // given as name="value".
 func (s *server) metric(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
-	_, body, err := s.get(t.Context(), metrics, "/metrics")
-	if err != nil {
+	sum, err := s.readMetric(t.Context(), name, labels...)
+	if errors.Is(err, errNoMetric) {
+		t.Error(err)
+	} else if err != nil {
 		t.Fatal(err)
+	}
+	return sum
+}
+
+var errNoMetric = errors.New("no metric")
+
+// readMetric is metric where the server may not be listening for a moment, as
+// during a reload.
+func (s *server) readMetric(ctx context.Context, name string, labels ...string) (float64, error) {
+	_, body, err := s.get(ctx, metrics, "/metrics")
+	if err != nil {
+		return 0, err
 	}
 	sum, found := 0.0, false
 series:
@@ -250,14 +264,14 @@ series:
 		}
 		value, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' ')+1:len(rest)-1]), 64)
 		if err != nil {
-			t.Fatalf("metric %q: %v", line, err)
+			return 0, fmt.Errorf("metric %q: %w", line, err)
 		}
 		sum, found = sum+value, true
 	}
 	if !found {
-		t.Errorf("no metric %s%v", name, labels)
+		return 0, fmt.Errorf("%w %s%v", errNoMetric, name, labels)
 	}
-	return sum
+	return sum, nil
 }
 
 // pollInterval is short beside what is waited for, and long beside a query.

@@ -6,6 +6,8 @@ import (
 	"encoding/csv"
 	"flag"
 	"fmt"
+	"math"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/clusterdns/clusterdns/test/controlplane"
@@ -34,14 +37,16 @@ type column struct {
 
 // columns of a sample. The heap is the size at which the next garbage collection is
 // due: it follows what is alive, where the heap itself goes up and down. Latency is
-// that of all questions since the sample before.
+// that of all questions since the sample before. What the machine makes of it is
+// told by an echo: a server in the test that answers at once, asked in the same way.
 var columns = []column{
 	{"heap goal (MiB)", 10, 1},
 	{"RSS (MiB)", 10, 4},
 	{"goroutines", 10, 10},
 	{"file descriptors", 10, 10},
 	{"median latency (ms)", 50, 0.5},
-	{"99th percentile of latency (ms)", 100, 5},
+	{"99th percentile of latency (ms)", math.Inf(1), 0}, // the machine's more than ours
+	{"99th percentile, times an echo's", 100, 3},
 }
 
 // TestSoak runs a server for a long time, while the cluster churns, its Corefile
@@ -77,7 +82,7 @@ func TestSoak(t *testing.T) {
 	churn := newChurn(t, o, 200)
 	checks = append(checks, churn.checks()...)
 	churn.settled(srv)
-	load := srv.keepAsking(checks, "udp", "tcp")
+	load, echo := srv.keepAsking(checks, "udp", "tcp"), newEcho(t).keepAsking([]check{{a("echo.test."), func(time.Time, string) bool { return true }}}, "udp")
 	doing.Go(func() { churn.run(ctx, 50) })
 	doing.Go(func() { // faults: each kind in turn
 		for n := 0; ; n++ {
@@ -111,7 +116,7 @@ func TestSoak(t *testing.T) {
 	var rows [][]float64
 	start := time.Now()
 	for pause(ctx, every) {
-		row, err := srv.sample(t, load)
+		row, err := srv.sample(t, load, echo)
 		if err != nil {
 			t.Error(err)
 			break
@@ -123,6 +128,9 @@ func TestSoak(t *testing.T) {
 	}
 	cancel()
 	doing.Wait()
+	echo.stop()
+	// CoreDNS's reload panics if it is ended amidst; it looks every 2 s, and a bit.
+	pause(t.Context(), 4*time.Second)
 	result := load.stop()
 	t.Logf("%d questions, %d wrong, %d missing, longest gap %v; %d changes of slices", result.asked, result.wrong, result.missing, result.gap, churn.written.Load())
 	if result.wrong+result.missing > 0 {
@@ -140,6 +148,21 @@ func TestSoak(t *testing.T) {
 			t.Errorf("%s rose from %.4g to %.4g", col.name, first, last)
 		}
 	}
+}
+
+// newEcho starts a server that answers everything at once, without records.
+func newEcho(t *testing.T) *server {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) {
+		w.WriteMsg(new(dns.Msg).SetReply(m))
+	})}
+	go echo.ActivateAndServe()
+	t.Cleanup(func() { conn.Close() })
+	return &server{addr: conn.LocalAddr().String()}
 }
 
 // pause waits, and is false if ctx ends meanwhile.
@@ -180,7 +203,7 @@ func (c column) rises(rows [][]float64, at int) (first, last float64, rises bool
 }
 
 // sample reads the columns of a server.
-func (s *server) sample(t *testing.T, load *steady) ([]float64, error) {
+func (s *server) sample(t *testing.T, load, echo *steady) ([]float64, error) {
 	t.Helper()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.proc.Pid))
 	if err != nil {
@@ -190,11 +213,16 @@ func (s *server) sample(t *testing.T, load *steady) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
+	var heap, goroutines float64
+	err = poll(func() (err error) {
+		if heap, err = s.readMetric(t.Context(), "go_memstats_next_gc_bytes"); err == nil {
+			goroutines, err = s.readMetric(t.Context(), "go_goroutines")
+		}
+		return err
+	})
 	median, most := load.latency()
-	return []float64{
-		s.metric(t, "go_memstats_next_gc_bytes") / (1 << 20), rss,
-		s.metric(t, "go_goroutines"), float64(len(fds)), median, most,
-	}, nil
+	_, least := echo.latency()
+	return []float64{heap / (1 << 20), rss, goroutines, float64(len(fds)), median, most, most / max(least, 0.1)}, err
 }
 
 // residentMemory returns that of a process, in MiB.
