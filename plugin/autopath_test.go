@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -225,6 +226,7 @@ func TestAutopathDNSSEC(t *testing.T) {
 func TestAutopathAtOnce(t *testing.T) {
 	up := searchedOutside()
 	domains := []string{"a.example.", "b.example.", "c.example."}
+	var lock sync.Mutex
 	arrived, all := make(chan struct{}), make(chan struct{})
 	go func() {
 		for range len(domains) + 1 {
@@ -233,13 +235,22 @@ func TestAutopathAtOnce(t *testing.T) {
 		close(all)
 	}()
 	rest := test.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+		name := r.Question[0].Name
+		lock.Lock()
+		metadata.SetValueFunc(ctx, "outside/name", func() string { return name })
+		lock.Unlock()
 		arrived <- struct{}{}
 		select {
 		case <-all:
 		case <-time.After(5 * time.Second): // they come one after the other
 			return dns.RcodeServerFailure, nil
 		}
-		metadata.SetValueFunc(ctx, "forward/upstream", func() string { return "" })
+		lock.Lock()
+		got := metadata.ValueFunc(ctx, "outside/name")()
+		lock.Unlock()
+		if got != name {
+			t.Errorf("the metadata of %s is that of %s", name, got)
+		}
 		return up.ServeDNS(ctx, w, r)
 	})
 	h := stanza{}.handler(t, newWorld(t, searchedWorld).Writer)
