@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"html"
+	"math"
 	"net"
 	"os"
 	"regexp"
@@ -194,7 +195,7 @@ func TestTop(t *testing.T) {
 	if got, want := rows(snap.Namespaces), "shop  48 0\n(none)  2 0\n"; got != want {
 		t.Errorf("namespaces\n%swant\n%s", got, want)
 	}
-	if snap.Questions != 50 || snap.OneIn != 1 || snap.PerSecond <= 0 || snap.Lane != 42.0/50 {
+	if snap.Questions != 50 || snap.OneIn != 1 || snap.PerSecond <= 0 || math.Abs(snap.Lane-42.0/50) > 1e-9 {
 		t.Errorf("%d questions, one in %d, %v a second, lane %v", snap.Questions, snap.OneIn, snap.PerSecond, snap.Lane)
 	}
 	for i, want := range []float64{36.0 / 50, 12.0 / 50, 2.0 / 50, 0} {

@@ -132,6 +132,11 @@ dyn.example:%[1]s {
         allow key. * *
     }
 }
+tls://tls.example:%[1]s {
+    tls testdata/tls/cert.pem testdata/tls/key.pem {
+        keylog %[3]s/keys
+    }
+}
 `, port, api.URL, dir))
 	api.Close()
 	if len(r.Errors) > 0 {
@@ -145,17 +150,12 @@ dyn.example:%[1]s {
 	}
 }
 
-// TestWithoutFiles leaves out the line of an option, not its name elsewhere.
-func TestWithoutFiles(t *testing.T) {
-	f := &corefile{path: "Corefile"}
-	c := setUp("Corefile", []byte("a {\n dynupdate {\n  database x y\n  file database\n  allow database database A\n }\n}\n"))
-	uses := f.uses("dynupdate", withoutFiles("dynupdate", c.blocks[0].Tokens["dynupdate"]))
-	var got []string
-	for _, o := range uses[0].options {
-		got = append(got, strings.Join(o.words, " "))
-	}
-	if want := []string{"file database", "allow database database A"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
+// TestWithoutKeylog leaves out the line of an option, not its name elsewhere.
+func TestWithoutKeylog(t *testing.T) {
+	f := setUp("Corefile", []byte("a {\n tls keylog keylog {\n  keylog x\n  client_auth keylog\n }\n}\n"))
+	u := f.uses("tls", withoutKeylog("tls", f.blocks[0].Tokens["tls"]))[0]
+	if got := fmt.Sprint(u.args, len(u.options), u.options[0].words); got != "[keylog keylog] 1 [client_auth keylog]" {
+		t.Error(got)
 	}
 }
 

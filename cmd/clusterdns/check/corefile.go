@@ -136,7 +136,7 @@ func of(controller *caddy.Controller, i int, b caddyfile.ServerBlock) *caddy.Con
 func (f *corefile) setUpDirective(c *caddy.Controller, directive string, tokens []caddyfile.Token) {
 	setup, err := caddy.DirectiveAction("dns", directive)
 	if err == nil {
-		c.Dispenser = caddyfile.NewDispenserTokens(f.path, withoutFiles(directive, tokens))
+		c.Dispenser = caddyfile.NewDispenserTokens(f.path, withoutKeylog(directive, tokens))
 		err = setup(c)
 	}
 	if err != nil {
@@ -144,15 +144,14 @@ func (f *corefile) setUpDirective(c *caddy.Controller, directive string, tokens 
 	}
 }
 
-// writes has the options whose files a setup function makes if they are not
-// there.
-var writes = map[string]string{"dynupdate": "database", "tls": "keylog"}
-
-// withoutFiles returns tokens without the line of such an option.
-func withoutFiles(directive string, tokens []caddyfile.Token) (kept []caddyfile.Token) {
-	option := writes[directive]
+// withoutKeylog returns the tokens of a directive without the option of tls whose
+// file is made when it is set up. No other setup function writes anything.
+func withoutKeylog(directive string, tokens []caddyfile.Token) (kept []caddyfile.Token) {
+	if directive != "tls" {
+		return tokens
+	}
 	for i := 0; i < len(tokens); i++ {
-		if i > 0 && tokens[i].Text == option && !sameLine(tokens[i-1], tokens[i]) {
+		if i > 0 && tokens[i].Text == "keylog" && !sameLine(tokens[i-1], tokens[i]) {
 			for i+1 < len(tokens) && sameLine(tokens[i], tokens[i+1]) {
 				i++
 			}

@@ -65,7 +65,7 @@ func (f *corefile) eachOption(yield func(use, option)) {
 }
 
 // ours are options that stock CoreDNS refuses.
-var ours = []string{"explain", "fastlane", "manifests", "negative_cache", "upstream"}
+var ours = []string{"explain", "fastlane", "manifests", "max_answers", "negative_cache", "upstream"}
 
 // difference is a row of docs/differences.md, for the Corefiles that it concerns.
 type difference struct {
@@ -117,9 +117,12 @@ var differences = []difference{
 // differs returns what of this Corefile's answers differs from those of stock
 // CoreDNS, and which of its words CoreDNS does not know.
 func (f *corefile) differs() (list []Note) {
-	for i := range f.blocks {
+	for i, b := range f.blocks {
 		if s, ok := f.stanzas[i]; ok && s.Word == "clusterdns" {
 			list = append(list, Note{What: s.Word, Where: s.Where, Text: "CoreDNS knows the word kubernetes only"})
+		}
+		for _, u := range f.uses("console", b.Tokens["console"]) {
+			list = append(list, Note{What: u.directive, Where: u.where, Text: "CoreDNS does not have the plugin"})
 		}
 	}
 	f.eachOption(func(_ use, o option) {

@@ -204,7 +204,7 @@ func (f *corefile) lanes() (list []Lane) {
 		l.verdict = eligible.Judge(l.input)
 		l.Reason = l.verdict.Reason
 		for i, s := range l.input.Ours {
-			if len(f.servers[i].FilterFuncs) > 0 && l.Reason == "" {
+			if len(f.servers[i].FilterFuncs) > 0 { // the server asks that first
 				l.Reason = fmt.Sprintf("the server block of %s (%s) filters queries", s.Word, s.Where)
 			}
 		}

@@ -144,7 +144,7 @@ func (m *model) explanation(room int) []string {
 		return append(lines, dim+"asking…"+plain)
 	}
 	for text := range strings.SplitSeq(strings.TrimRight(m.explained, "\n"), "\n") {
-		lines = append(lines, clean(text))
+		lines = append(lines, clean(strings.ReplaceAll(text, "\t", "  ")))
 	}
 	body := lines[1:]
 	body = body[min(m.scroll, len(body)):]

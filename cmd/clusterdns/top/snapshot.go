@@ -3,6 +3,7 @@ package top
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ func (t tally) times(x float64) tally {
 }
 
 func (t tally) per(seconds float64) tally {
-	if seconds <= 0 {
+	if !(seconds > 1e-3) { // a server may say anything
 		return tally{}
 	}
 	return t.times(1 / seconds)
@@ -150,15 +151,19 @@ func (t tally) sum() (n float64) {
 // mean returns how long one took.
 func (t tally) mean() float64 { return ratio(t.seconds, t.sum()) }
 
+// ratio returns a/b, and 0 where that is no number from 0.
 func ratio(a, b float64) float64 {
-	if b <= 0 {
-		return 0
+	if r := a / b; r > 0 && !math.IsInf(r, 0) {
+		return r
 	}
-	return max(0, a/b)
+	return 0
 }
 
-// maxRows bounds each table: so many rows come from one server.
-const maxRows = 1000
+// Bounds of what is kept of what servers say.
+const (
+	maxRows  = 1000 // of each table
+	maxLanes = 16   // of each server
+)
 
 // merge returns what servers said, together. PodOf returns the pod of a client's
 // address, or "".
@@ -178,7 +183,7 @@ func merge(now time.Time, servers []polled, podOf func(addr string) string) Snap
 		l, c := p.rates()
 		lane, chain = lane.plus(l), chain.plus(c)
 		server.Version, server.PerSecond = clean(r.Version), l.sum()+c.sum()
-		for _, at := range r.Lanes {
+		for _, at := range r.Lanes[:min(len(r.Lanes), maxLanes)] {
 			if !at.Open && at.Why != lanes.NotServed {
 				server.Closed = append(server.Closed, clean("no fast lane at "+at.Addr+": "+at.Why))
 			}

@@ -1,6 +1,7 @@
 package top
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -105,6 +106,38 @@ func TestNothing(t *testing.T) {
 	for _, line := range heading(&s) {
 		if strings.Contains(line, "NaN") || strings.Contains(line, "Inf") {
 			t.Error(line)
+		}
+	}
+}
+
+// TestNonsense: what a server says that is no sense is no error of JSON.
+func TestNonsense(t *testing.T) {
+	evil := at(10, math.MaxUint64/4)
+	evil.report.Window = 5e-324
+	evil.report.Totals.Chain.Seconds = math.MaxFloat64
+	evil.report.History = []console.Point{{At: evil.report.Time, Seconds: 5e-324, Paths: evil.report.Totals}, {At: evil.report.Time, Seconds: -1}}
+	evil.report.Names[0].Error = math.MaxUint64
+	evil.duration = histogram{math.Inf(1): math.MaxFloat64, 1: math.MaxFloat64}
+	for _, p := range []polled{{name: "a", now: evil}, {name: "a", before: at(9, 1), now: evil}, {name: "a", before: evil, now: at(10, 1)}} {
+		s := merge(noon, []polled{p, p}, nobody)
+		if _, err := json.Marshal(s); err != nil {
+			t.Errorf("%v: %+v", err, s)
+		}
+	}
+}
+
+// TestExplainArgs: a name is never taken for a flag.
+func TestExplainArgs(t *testing.T) {
+	for _, row := range []struct {
+		o    options
+		want string
+	}{
+		{options{servers: []string{"a"}, dns: "10.96.0.10"}, "--server 10.96.0.10 -- --context=x."},
+		{options{kubeconfig: "k", context: "c"}, "--kubeconfig k --context c -- --context=x."},
+		{options{servers: []string{"a"}, kubeconfig: "k"}, "--kubeconfig k -- --context=x."},
+	} {
+		if got := strings.Join(row.o.explainArgs("--context=x."), " "); got != row.want {
+			t.Errorf("%s, want %s", got, row.want)
 		}
 	}
 }

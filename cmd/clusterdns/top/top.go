@@ -201,19 +201,18 @@ func (o *options) write(out io.Writer, s *Snapshot, view int) error {
 	return errors.Join(failed...)
 }
 
-// explainArgs are the arguments of explain for a name.
+// explainArgs are the arguments of explain for a name. Strangers choose names:
+// one that begins like a flag is none.
 func (o *options) explainArgs(name string) []string {
-	args := []string{name}
 	if len(o.servers) > 0 && o.dns != "" {
-		return append(args, "--server", o.dns)
+		return []string{"--server", o.dns, "--", name}
 	}
-	file := o.kubeconfig
-	if file == "" {
-		file = clientcmd.NewDefaultClientConfigLoadingRules().GetDefaultFilename()
+	args := []string{"--kubeconfig", o.kubeconfig}
+	if o.kubeconfig == "" {
+		args[1] = clientcmd.NewDefaultClientConfigLoadingRules().GetDefaultFilename()
 	}
-	args = append(args, "--kubeconfig", file)
 	if o.context != "" {
 		args = append(args, "--context", o.context)
 	}
-	return args
+	return append(args, "--", name)
 }
