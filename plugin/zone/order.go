@@ -267,6 +267,9 @@ func (s *service) labelRef(i int) endpointRef {
 
 // sameTarget reports whether two endpoints have one name.
 func (s *service) sameTarget(a, b endpointRef) bool {
+	if s.byLabel == nil { // none has a name, and each family is of one cluster
+		return a.set%2 == b.set%2 && bytes.Equal(s.addrAt(a), s.addrAt(b))
+	}
 	var label [48]byte
 	switch x, y := s.nameAt(a), s.nameAt(b); {
 	case x == "" && y == "":
