@@ -15,9 +15,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-
-	"github.com/clusterdns/clusterdns/test/controlplane"
 )
 
 var (
@@ -79,28 +76,14 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := newClientCert(t)
-	c, err := controlplane.Start(t.Context(), controlplane.Options{APIOnly: true, APIServerArgs: []string{"--client-ca-file=" + cert.ca}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(c.APIServer.LogTail())
-		}
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	o := &outage{ControlPlane: c, client: kubernetes.NewForConfigOrDie(c.Config()), cert: cert}
-	o.fill(newSpace(t, o.client))
+	o := newOutage(t)
 	rows := map[string]string{}
 	for _, f := range faults {
 		if f.long && !*full && *only == "" || !strings.Contains(f.name, *only) {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {
-			tr := &trial{outage: o, T: t, fault: f, between: newBetween(t, c), files: t.TempDir()}
+			tr := &trial{outage: o, T: t, fault: f, between: newBetween(t, o.ControlPlane), files: t.TempDir()}
 			for i, program := range []program{{plugin: "clusterdns"}, {binary: stock, plugin: "kubernetes"}} {
 				tr.peers[i] = tr.start(program)
 			}

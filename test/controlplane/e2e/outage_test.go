@@ -30,9 +30,9 @@ type outage struct {
 	want  map[question]string
 }
 
-// TestOutage ends, stops and restarts the API server.
-func TestOutage(t *testing.T) {
-	t.Parallel()
+// newOutage starts one, with objects of several kinds.
+func newOutage(t *testing.T) *outage {
+	t.Helper()
 	cert := newClientCert(t)
 	c, err := controlplane.Start(t.Context(), controlplane.Options{
 		APIOnly:       true,
@@ -51,6 +51,13 @@ func TestOutage(t *testing.T) {
 	})
 	o := &outage{ControlPlane: c, client: kubernetes.NewForConfigOrDie(c.Config()), cert: cert}
 	o.fill(newSpace(t, o.client))
+	return o
+}
+
+// TestOutage ends, stops and restarts the API server.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	o := newOutage(t)
 	t.Run("endpoint", o.testEndpoint)
 	t.Run("kill", o.testKill)
 	t.Run("pause", o.testPause)

@@ -17,9 +17,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"k8s.io/client-go/kubernetes"
-
-	"github.com/clusterdns/clusterdns/test/controlplane"
 )
 
 var (
@@ -58,18 +55,8 @@ func TestSoak(t *testing.T) {
 	if *soaking == 0 {
 		t.Skip("make soak runs it")
 	}
-	c, err := controlplane.Start(t.Context(), controlplane.Options{APIOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	o := &outage{ControlPlane: c, client: kubernetes.NewForConfigOrDie(c.Config())}
-	o.fill(newSpace(t, o.client))
-	b := newBetween(t, c)
+	o := newOutage(t)
+	b := newBetween(t, o.ControlPlane)
 	conf := config{stanza: []string{"kubeconfig " + b.kubeconfig}}
 	srv := newServer(t, conf)
 	if err := srv.waitReady(t.Context()); err != nil {
