@@ -208,7 +208,7 @@ func load(t *testing.T, corefile string) {
 	ours := false
 	for _, b := range blocks {
 		for word := range b.Tokens {
-			ours = ours || word == "clusterdns" || word == "kubernetes"
+			ours = ours || word == "clusterdns" || word == "kubernetes" || word == "k8s_gateway"
 		}
 	}
 	if !ours {
@@ -263,7 +263,7 @@ var (
 	httpPlugin = regexp.MustCompile(`(?m)^(\s+(?:prometheus|health|ready|pprof|console)\b)[^\n{]*`)
 	bindLine   = regexp.MustCompile(`(?m)^(\s+bind )[^\n]*`)
 	lameduck   = regexp.MustCompile(`(lameduck\s+)\S+`)
-	stanza     = regexp.MustCompile(`(?m)^(\s+(?:clusterdns|kubernetes)\b[^\n{]*)(\{[^}]*\})?`)
+	stanza     = regexp.MustCompile(`(?m)^(\s+(?:clusterdns|kubernetes|k8s_gateway)\b[^\n{]*)(\{[^}]*\})?`)
 	apiServer  = regexp.MustCompile(`(?m)^\s*(endpoint|kubeconfig|tls|startup_timeout)\s.*\n`)
 )
 
