@@ -227,8 +227,9 @@ func shorter(m *dns.Msg, ttl uint32) *dns.Msg {
 }
 
 // AutoPath implements CoreDNS's autopath.AutoPather: the search path of who asks.
-// The question itself names its first domain, that of a namespace. Where pods are
-// followed and one asks, it is that pod's, or there is no path.
+// The question itself names its first domain, that of a namespace. Which pod has
+// the client's address says nothing of that: a node cache, a proxy and pods of the
+// host network ask for others, and caches in front keep one answer for all clients.
 func (h *Handler) AutoPath(state request.Request) []string {
 	qname := state.Name()
 	var buf [256]byte
@@ -242,9 +243,6 @@ func (h *Handler) AutoPath(state request.Request) []string {
 	}
 	at := dns.Split(qname)
 	first := qname[at[labels]:]
-	if pod := h.podOf(state); pod != nil && !strings.HasPrefix(first, pod.Namespace+".") {
-		return nil
-	}
 	path := []string{first, qname[at[labels+1]:]}
 	if labels+2 < len(at) { // not the root
 		path = append(path, qname[at[labels+2]:])

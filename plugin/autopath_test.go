@@ -330,7 +330,7 @@ func TestAutoPath(t *testing.T) {
 		{"of the question", stanza{}, "www.example.org.shop.svc", shop},
 		{"pods insecure", stanza{pods: zone.PodsInsecure}, "www.example.org.shop.svc", shop},
 		{"of the pod", verified, "www.example.org.Data.svc", data},
-		{"of another pod's namespace", verified, "www.example.org.shop.svc", nil},
+		{"not of the pod, which may be a node cache", verified, "www.example.org.shop.svc", shop},
 		{"the namespace itself", stanza{}, "shop.svc", nil},
 		{"elsewhere", stanza{}, "www.example.org.", nil},
 		{"root", stanza{zones: []string{"."}}, "www.example.org.shop.svc.", []string{"shop.svc.", "svc.", "corp.example.", ""}},
@@ -344,12 +344,6 @@ func TestAutoPath(t *testing.T) {
 			}
 		})
 	}
-	t.Run("not a pod", func(t *testing.T) {
-		w.remove(zone.Pods, "data/q")
-		if got := path(verified, "www.example.org.shop.svc"); !slices.Equal(got, shop) {
-			t.Errorf("got %q", got)
-		}
-	})
 }
 
 // A server whose resolv.conf is that of a pod has domains of the cluster in it.

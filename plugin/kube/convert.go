@@ -226,7 +226,7 @@ func dashed(text string) string {
 // pod returns nil for pods that have ended. An API server's watch reports them
 // as deleted, as long as the request has podFields for its field selector. A
 // pod that is being deleted counts until it is gone: it still sends queries,
-// and autopath and metadata go by who it is.
+// and metadata goes by who it is.
 func (c *converter) pod(raw *corev1.Pod) *zone.Pod {
 	switch raw.Status.Phase {
 	case corev1.PodSucceeded, corev1.PodFailed, corev1.PodUnknown:
