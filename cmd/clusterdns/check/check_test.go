@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 
 	_ "github.com/clusterdns/clusterdns/cmd/clusterdns/stock"
 
+	"github.com/coredns/caddy"
 	"golang.org/x/tools/txtar"
 	"sigs.k8s.io/yaml"
 )
@@ -253,10 +255,64 @@ func TestDifferences(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the table has\n%v\nand docs/differences.md\n%v", got, want)
 	}
+}
+
+// TestStock compares the words that are said to be CoreDNS's, or not, with its
+// source and with our parser's: a word that is added shows here.
+func TestStock(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/coredns/coredns").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := func(file, pattern string) (list []string) {
+		t.Helper()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {
+			list = append(list, string(m[1]))
+		}
+		if len(list) < 10 {
+			t.Fatalf("%s: only %q", file, list)
+		}
+		slices.Sort(list)
+		return list
+	}
+	stock := strings.TrimSpace(string(out))
+	if got := words(stock+"/plugin/kubernetes/setup.go", `(?m)^\t\tcase "(\w+)":`); !slices.Equal(got, stockOptions) {
+		t.Errorf("CoreDNS's kubernetes has the options\n%q, here are\n%q", got, stockOptions)
+	}
+	page, err := os.ReadFile("../../../docs/differences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, stanza, _ := strings.Cut(string(page), "\n## Stanza\n")
-	for _, option := range ours {
-		if !strings.Contains(stanza, "`"+option) {
-			t.Errorf("docs/differences.md does not say that CoreDNS lacks %s", option)
+	said := func(word string) {
+		t.Helper()
+		if !strings.Contains(stanza, "`"+word) {
+			t.Errorf("docs/differences.md does not say that CoreDNS lacks %s", word)
+		}
+	}
+	for _, option := range words("../../../plugin/options.go", `(?m)^\t\{"(\w+)", "`) {
+		if slices.Contains(stockOptions, option) {
+			continue
+		}
+		said(option)
+		if got := text(t, ". {\n    kubernetes cluster.local {\n        "+option+"\n    }\n}\n"); strings.Contains(got, "unknown option") {
+			t.Errorf("%s is not an option: %s", option, got)
+		}
+	}
+	directives := words(stock+"/core/dnsserver/zdirectives.go", `(?m)^\t"(\w+)",$`)
+	for _, directive := range caddy.ValidDirectives("dns") {
+		if directive != "clusterdns" && slices.Contains(directives, directive) == slices.Contains(ours, directive) {
+			t.Errorf("%s: is it a plugin of CoreDNS's?", directive)
+		}
+	}
+	for _, directive := range ours {
+		said(directive)
+		if !strings.Contains(text(t, ". {\n    "+directive+"\n    kubernetes cluster.local\n}\n"), "CoreDNS does not have the plugin") {
+			t.Errorf("nothing is said of %s", directive)
 		}
 	}
 }

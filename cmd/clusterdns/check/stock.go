@@ -64,8 +64,16 @@ func (f *corefile) eachOption(yield func(use, option)) {
 	}
 }
 
-// ours are options that stock CoreDNS refuses.
-var ours = []string{"explain", "fastlane", "manifests", "max_answers", "negative_cache", "upstream"}
+// stockOptions are those that kubernetes has in stock CoreDNS, which refuses any
+// other.
+var stockOptions = []string{
+	"apiserver_burst", "apiserver_max_inflight", "apiserver_qps", "endpoint", "endpoint_pod_names", "fallthrough",
+	"ignore", "kubeconfig", "labels", "multicluster", "namespace_labels", "namespaces", "noendpoints", "pods",
+	"startup_timeout", "tls", "ttl", "zonal",
+}
+
+// ours are directives that stock CoreDNS does not have.
+var ours = []string{"console", "k8s_gateway"}
 
 // difference is a row of docs/differences.md, for the Corefiles that it concerns.
 type difference struct {
@@ -121,12 +129,14 @@ func (f *corefile) differs() (list []Note) {
 		if s, ok := f.stanzas[i]; ok && s.Word == "clusterdns" {
 			list = append(list, Note{What: s.Word, Where: s.Where, Text: "CoreDNS knows the word kubernetes only"})
 		}
-		for _, u := range f.uses("console", b.Tokens["console"]) {
-			list = append(list, Note{What: u.directive, Where: u.where, Text: "CoreDNS does not have the plugin"})
+		for _, word := range ours {
+			for _, u := range f.uses(word, b.Tokens[word]) {
+				list = append(list, Note{What: u.directive, Where: u.where, Text: "CoreDNS does not have the plugin"})
+			}
 		}
 	}
 	f.eachOption(func(_ use, o option) {
-		if slices.Contains(ours, o.words[0]) {
+		if !slices.Contains(stockOptions, o.words[0]) {
 			list = append(list, Note{What: o.words[0], Where: o.where, Text: "CoreDNS refuses the option"})
 		}
 	})
