@@ -33,11 +33,12 @@ func Plots(r *results.Results, dir string) (files []string, err error) {
 	return files, nil
 }
 
-// measured returns the peers, in their order, that any of the rows has.
+// measured returns the peers, in their order, that any of the rows has, but for
+// the console, whose line would hide that of the lane.
 func measured(rows []row, without ...string) (ids []string) {
 	for _, p := range peers {
 		has := func(w row) bool { _, ok := w.peers[p.id]; return ok }
-		if !slices.Contains(without, p.id) && slices.ContainsFunc(rows, has) {
+		if p.id != results.Console && !slices.Contains(without, p.id) && slices.ContainsFunc(rows, has) {
 			ids = append(ids, p.id)
 		}
 	}

@@ -61,7 +61,7 @@ func Headline(r *results.Results) string {
 	}
 	columns := []column{{"", "---", headlineLabel}}
 	for _, p := range peers {
-		if p.id == results.CoreDNSCache {
+		if p.id == results.CoreDNSCache || p.id == results.Console {
 			continue // the report has it
 		}
 		columns = append(columns, column{p.name, "--:", func(w row) string {

@@ -16,6 +16,7 @@ import (
 var peers = []struct{ id, name string }{
 	{results.Ours, "clusterdns"},
 	{results.Chain, "clusterdns, fast lane off"},
+	{results.Console, "clusterdns, console"},
 	{results.CoreDNS, "CoreDNS"},
 	{results.CoreDNSCache, "CoreDNS with cache"},
 	{results.NSD, "NSD"},

@@ -11,12 +11,13 @@ import (
 
 // Peers that are compared, as Sample.Peer and Series.Peer name them.
 const (
-	Ours         = "clusterdns"       // with the fast lane
-	Chain        = "clusterdns-chain" // the same binary with the fast lane off
-	CoreDNS      = "coredns"          // stock
-	CoreDNSCache = "coredns-cache"    // stock, with the plugin cache
-	NSD          = "nsd"              // serving the same names as a static zone
-	Knot         = "knot"             // likewise
+	Ours         = "clusterdns"         // with the fast lane
+	Chain        = "clusterdns-chain"   // the same binary with the fast lane off
+	Console      = "clusterdns-console" // with the fast lane, and the plugin console counting who asks what
+	CoreDNS      = "coredns"            // stock
+	CoreDNSCache = "coredns-cache"      // stock, with the plugin cache
+	NSD          = "nsd"                // serving the same names as a static zone
+	Knot         = "knot"               // likewise
 )
 
 // Results is everything that one run of the comparison measured.

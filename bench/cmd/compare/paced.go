@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,12 +33,13 @@ func (r *runner) paced(ctx context.Context) (err error) {
 			if err := r.late(); err != nil {
 				return errors.Join(append(errs, err)...)
 			}
-			errs = append(errs, r.each(ctx, without(r.plan.peers, results.CoreDNSCache), s, round, placed{cores: cores}, "cpu_per_query", func(p *peer.Peer) error {
+			peers := slices.DeleteFunc(without(r.plan.peers, results.CoreDNSCache), func(name string) bool { return len(r.plan.ratesOf(name, cores)) == 0 })
+			errs = append(errs, r.each(ctx, peers, s, round, placed{cores: cores}, "cpu_per_query", func(p *peer.Peer) error {
 				var errs []error
-				for _, rate := range r.plan.rates {
+				for _, rate := range r.plan.ratesOf(p.Config.Name, cores) {
 					errs = append(errs, r.at(ctx, p, s, round, rate))
 				}
-				if cores == r.cores {
+				if cores == r.cores && p.Config.Name != results.Console {
 					errs = append(errs, r.unasked(ctx, p, s, round))
 				}
 				return errors.Join(errs...)

@@ -42,6 +42,9 @@ func (p plan) has(step string) bool { return p.steps == nil || slices.Contains(p
 
 // rows are what a peer is asked in a round of throughput.
 func (p plan) rows(peer string) (rows []asked) {
+	if peer == results.Console {
+		return []asked{{pacedMix, "udp"}}
+	}
 	mixes := p.main
 	if peer != results.CoreDNSCache {
 		mixes = slices.Concat(p.main, p.rest)
@@ -55,11 +58,23 @@ func (p plan) rows(peer string) (rows []asked) {
 	return rows
 }
 
+// ratesOf are the rates that a peer is asked at, on so many cores. The console is
+// measured for what it adds to the lane, which one rate tells.
+func (p plan) ratesOf(peer string, cores int) []int {
+	if peer != results.Console {
+		return p.rates
+	}
+	if cores > 1 {
+		return nil
+	}
+	return []int{p.rates[len(p.rates)/2]}
+}
+
 func without(peers []string, some ...string) []string {
 	return slices.DeleteFunc(slices.Clone(peers), func(name string) bool { return slices.Contains(some, name) })
 }
 
-var everybody = []string{results.Ours, results.Chain, results.CoreDNS, results.CoreDNSCache, results.NSD, results.Knot}
+var everybody = []string{results.Ours, results.Console, results.Chain, results.CoreDNS, results.CoreDNSCache, results.NSD, results.Knot}
 
 func services(n int, name string) world.Spec {
 	return world.Spec{Name: name, Services: n, Endpoints: 15}
@@ -110,7 +125,7 @@ var plans = map[string]plan{
 		settle: time.Second, changes: 50, churn: 2 * time.Second,
 	},
 	"smoke": {
-		peers: []string{results.Ours, results.Chain}, budget: 2 * time.Minute, strict: true,
+		peers: []string{results.Ours, results.Console, results.Chain}, budget: 2 * time.Minute, strict: true,
 		steps: []string{"binary", "paced", "throughput"},
 		world: services(100, "100"), manifest: true,
 		rounds: 1, seconds: 300 * time.Millisecond, rates: []int{1000}, paced: 300 * time.Millisecond, idle: 100 * time.Millisecond,
@@ -135,8 +150,18 @@ const (
 func times(n int, d time.Duration) time.Duration { return time.Duration(n) * d }
 
 func (p plan) pacedTakes() time.Duration {
-	one := times(2, startTakes) + times(2*len(p.rates), p.paced+measureTakes+450*time.Millisecond) + p.idle
-	return siteTakes + times(p.rounds*len(without(p.peers, results.CoreDNSCache)), one)
+	took := siteTakes
+	for _, peer := range without(p.peers, results.CoreDNSCache) {
+		for cores := 1; cores <= 2; cores++ {
+			if n := len(p.ratesOf(peer, cores)); n > 0 {
+				took += times(p.rounds, startTakes+times(n, p.paced+measureTakes+450*time.Millisecond))
+			}
+		}
+		if peer != results.Console {
+			took += times(p.rounds, p.idle)
+		}
+	}
+	return took
 }
 
 func (p plan) throughputTakes() time.Duration {
@@ -162,12 +187,12 @@ func (p plan) programmingTakes() time.Duration {
 
 func (p plan) growthTakes() time.Duration {
 	one := times(len(growthMix), p.seconds+measureTakes)
-	large := times(p.rounds*(len(p.peers)-3), 9*time.Second+one)
-	return 2*siteTakes + times(p.rounds*(len(p.peers)-2), startTakes+one) + large
+	large := times(p.rounds*(len(p.peers)-4), 9*time.Second+one)
+	return 2*siteTakes + times(p.rounds*(len(p.peers)-3), startTakes+one) + large
 }
 
 func (p plan) bigTakes() time.Duration {
-	return siteTakes + times(p.rounds*(len(p.peers)-1), startTakes+p.seconds+measureTakes)
+	return siteTakes + times(p.rounds*(len(p.peers)-2), startTakes+p.seconds+measureTakes)
 }
 
 func (p plan) idleTakes() time.Duration {

@@ -42,7 +42,7 @@ func (r *runner) findPrograms() error {
 	}
 	for _, name := range r.plan.peers {
 		switch name {
-		case results.Ours, results.Chain:
+		case results.Ours, results.Chain, results.Console:
 			ours[name] = "clusterdns"
 		case results.CoreDNS, results.CoreDNSCache:
 			ours[name] = "coredns"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -73,6 +74,9 @@ type placed struct {
 func (r *runner) config(s *site, name string, at placed) (peer.Config, error) {
 	c := peer.Config{Name: name, Binary: r.programs[name], Dir: filepath.Join(s.dir, name), NoLane: name == results.Chain,
 		Cores: max(1, at.cores), CPUs: "0", IP: "127.0.0.1", Env: at.env, Plugins: at.plugins}
+	if name == results.Console {
+		c.Plugins = append(slices.Clone(c.Plugins), "console 127.0.0.1:0")
+	}
 	if c.Cores > 1 {
 		c.CPUs = fmt.Sprintf("0-%d", c.Cores-1)
 	}
@@ -87,7 +91,7 @@ func (r *runner) config(s *site, name string, at placed) (peer.Config, error) {
 		if c.API, err = s.cluster.API(); err != nil {
 			return c, err
 		}
-	case name == results.Ours || name == results.Chain:
+	case name == results.Ours || name == results.Chain || name == results.Console:
 		c.Manifest = s.manifest
 	default:
 		return c, fmt.Errorf("%s has no source but an API server", name)

@@ -27,13 +27,13 @@ func (r *runner) growth(ctx context.Context) error {
 		return rows
 	}
 	return errors.Join(
-		r.rates(ctx, growthFrom, false, without(r.plan.peers, results.CoreDNSCache, results.Chain), rows),
-		r.rates(ctx, growthTo, true, without(r.plan.peers, results.CoreDNS, results.CoreDNSCache, results.Chain), rows))
+		r.rates(ctx, growthFrom, false, without(r.plan.peers, results.CoreDNSCache, results.Chain, results.Console), rows),
+		r.rates(ctx, growthTo, true, without(r.plan.peers, results.CoreDNS, results.CoreDNSCache, results.Chain, results.Console), rows))
 }
 
 // big measures them for one service with thousands of endpoints.
 func (r *runner) big(ctx context.Context) error {
-	return r.rates(ctx, bigSpec, false, without(r.plan.peers, results.CoreDNSCache), func(string) []asked { return []asked{{"big", "udp"}} })
+	return r.rates(ctx, bigSpec, false, without(r.plan.peers, results.CoreDNSCache, results.Console), func(string) []asked { return []asked{{"big", "udp"}} })
 }
 
 func (r *runner) rates(ctx context.Context, spec world.Spec, manifest bool, peers []string, rows func(peer string) []asked) (err error) {
