@@ -20,6 +20,9 @@ type Batch struct {
 	all     bool   // every answer changed
 	objects bool   // an object came, changed or went
 	serial  uint32 // to begin with, if not 0
+
+	// What clusterIPs and reverse of next get that are empty, at the end.
+	clusterIPs, reverse []leaf[*ident]
 }
 
 // Set adds o, or puts it in the place of the object of its key. Namespaces and

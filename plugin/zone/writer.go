@@ -123,6 +123,12 @@ func (b *Batch) publish() {
 		st.slices = apply(st.slices, changed)
 		b.compile(st)
 	}
+	if b.next.clusterIPs.root == nil {
+		b.next.clusterIPs = indexOwners(b.w.edit, b.clusterIPs)
+	}
+	if b.next.reverse.root == nil {
+		b.next.reverse = indexOwners(b.w.edit, b.reverse)
+	}
 	for name, change := range b.claims {
 		b.publishClaims([]byte(name), change)
 	}
@@ -195,15 +201,22 @@ func (b *Batch) reindex(id *ident, old, new *service) {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	for _, addr := range slices.Compact(addrs) {
 		h := hashAddr(addr)
-		b.touched = append(b.touched, h)
-		b.own(&b.next.clusterIPs, h, id, old.hasClusterIP(addr), new.hasClusterIP(addr))
-		b.own(&b.next.reverse, h, id, old.hasAddr(addr), new.hasAddr(addr))
+		if !b.all {
+			b.touched = append(b.touched, h)
+		}
+		b.own(&b.next.clusterIPs, &b.clusterIPs, h, id, old.hasClusterIP(addr), new.hasClusterIP(addr))
+		b.own(&b.next.reverse, &b.reverse, h, id, old.hasAddr(addr), new.hasAddr(addr))
 	}
 }
 
-// own notes in t whether id is an owner of the address with the hash h.
-func (b *Batch) own(t *trie[*owners], h uint64, id *ident, before, now bool) {
+// own notes in t whether id is an owner of the address with the hash h; as long as
+// t is empty, in added.
+func (b *Batch) own(t *trie[*owners], added *[]leaf[*ident], h uint64, id *ident, before, now bool) {
 	if before == now {
+		return
+	}
+	if now && t.root == nil {
+		*added = append(*added, leaf[*ident]{h, id})
 		return
 	}
 	any := func(*owners) bool { return true }
