@@ -228,6 +228,7 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 		return err
 	})
 	if err == nil {
+		heard := f.store.heard.Load()
 		f.answered = time.Now()
 		if initial {
 			f.listed.Store(true)
@@ -239,7 +240,7 @@ func (f *reflection) watch(ctx context.Context, options metav1.ListOptions) (wat
 		default:
 			f.store.follows()
 		}
-		return newStream(request, cancel, f, body, initial), nil
+		return newStream(request, cancel, f, body, initial, heard), nil
 	}
 	cancel(nil)
 	if initial && f.absent(err) {

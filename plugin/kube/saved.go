@@ -215,7 +215,7 @@ func (v *saver) complete() (newest int64, ok bool) {
 		} else if !ix.Synced(r) {
 			return newest, false
 		} else if !ix.Restored(r) {
-			newest = max(newest, st.lastContact.Load())
+			newest = max(newest, st.heard.Load())
 		}
 	}
 	return newest, newest != 0
@@ -223,14 +223,15 @@ func (v *saver) complete() (newest int64, ok bool) {
 
 // save writes the file, and reports whether it did.
 func (v *saver) save(dir string, last bool) bool {
-	// What is known of the contacts is not newer than what is saved.
+	// What is known of the contacts is not newer than what is saved. An API server
+	// that answers, but not whole, says nothing of what is held.
 	now := time.Now()
 	var contacts [len(resources)]time.Time
 	for r := range v.src.stores {
 		if v.src.writer.Index().Restored(zone.Resource(r)) {
 			contacts[r] = v.restored[r]
 		} else if st := v.src.stores[r].Load(); st != nil {
-			contacts[r] = timeOf(st.lastContact.Load(), now)
+			contacts[r] = timeOf(st.heard.Load(), now)
 		}
 	}
 	saved := v.src.writer.Save()

@@ -334,6 +334,26 @@ func TestContactIsSaved(t *testing.T) {
 	})
 }
 
+// What the API server says of itself, and not of the objects that are held, makes
+// these no younger.
+func TestSavedContactIsOfWhatIsHeld(t *testing.T) {
+	api, dir := shopOf(t, true), t.TempDir()
+	c := savedIn(api.config(), dir)
+	c.saving.look = time.Hour
+	f := acquireSynced(t, c)
+	st := f.src.stores[zone.Services].Load()
+	heard := timeOf(st.heard.Load(), time.Now())
+	st.lastContact.Store(st.heard.Load() + int64(time.Minute)) // as the beginning of a list does
+	if !f.src.saver.Load().save(dir, false) {
+		t.Fatal(f.Snapshot().SaveError)
+	}
+	for _, sec := range readState(t, f, dir).Sections {
+		if d := sec.Contact.Sub(heard); sec.Resource == zone.Services && d > time.Minute/2 {
+			t.Errorf("saved as %v younger than it is", d)
+		}
+	}
+}
+
 // What two sources have in common is not enough for one's snapshot to be the other's.
 func TestSnapshotID(t *testing.T) {
 	base := Config{Endpoint: "https://192.0.2.1"}
@@ -384,4 +404,38 @@ func TestStaleFeed(t *testing.T) {
 		}
 		return !stale() && !view.Stale()
 	})
+}
+
+// A watch that begins, and ends at once because it cannot go on where it was, makes
+// nothing fresh.
+func TestExpiredStaysStale(t *testing.T) {
+	api := shopOf(t, false)
+	f := acquireSynced(t, bounded(api.config(), bounds{events: 4 * short}))
+	status := func() Status { return statusOf(t, f, zone.Services) }
+	api.stop()
+	eventually(t, "stale", func() bool { return !status().StaleSince.IsZero() })
+	heard := f.src.stores[zone.Services].Load().heard.Load()
+	api.fail(mute, "list services", "watchlist services")
+	api.mu.Lock()
+	api.version++
+	api.history = append(api.history, change{zone.Services, expired, namespace("x"), api.version})
+	api.mu.Unlock()
+	api.start()
+	eventually(t, "expired", func() bool { return status().Relist != nil })
+	if now := f.src.stores[zone.Services].Load().heard.Load(); now != heard {
+		t.Errorf("counts as heard of %v after it went", time.Duration(now-heard))
+	}
+	eventually(t, "stale still", func() bool { return !status().StaleSince.IsZero() })
+}
+
+// That there is no such resource is the API server's word too.
+func TestAbsentIsNotStale(t *testing.T) {
+	api := shopOf(t, true)
+	c := api.config()
+	c.Multicluster = true
+	st := acquireSynced(t, c).src.stores[zone.ServiceImports].Load()
+	st.heard.Store(0)
+	if st.absent(); st.heard.Load() == 0 {
+		t.Error("nothing was heard")
+	}
 }

@@ -94,11 +94,12 @@ type stream struct {
 	out     chan watch.Event
 	stopped chan struct{}
 	stop    sync.Once
-	initial bool // initial events are awaited
+	initial bool  // initial events are awaited
+	heard   int64 // of the store, before there was an answer
 }
 
-func newStream(ctx context.Context, cancel context.CancelCauseFunc, f *reflection, body io.ReadCloser, initial bool) *stream {
-	w := &stream{f: f, body: body, ctx: ctx, cancel: cancel, out: make(chan watch.Event), stopped: make(chan struct{}), initial: initial}
+func newStream(ctx context.Context, cancel context.CancelCauseFunc, f *reflection, body io.ReadCloser, initial bool, heard int64) *stream {
+	w := &stream{f: f, body: body, ctx: ctx, cancel: cancel, out: make(chan watch.Event), stopped: make(chan struct{}), initial: initial, heard: heard}
 	go w.run()
 	return w
 }
@@ -135,6 +136,9 @@ func (w *stream) run() {
 		w.f.silent.Store(false)
 		switch e.Type {
 		case watch.Error:
+			if quiet { // that there is a watch did not mean that it goes on
+				w.f.store.heard.Store(w.heard)
+			}
 			w.f.store.ended(apierrors.FromObject(e.Object))
 		case watch.Bookmark:
 			if o, ok := e.Object.(metav1.Object); ok && o.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {

@@ -151,7 +151,7 @@ func (s *store) absent() {
 		s.replaced("")
 		return
 	}
-	s.contact()
+	s.follows()
 }
 
 // replaced notes that the Writer has the whole of the resource.
@@ -232,7 +232,7 @@ func (s *store) status(now time.Time) Status {
 		st.ResourceVersion = *v
 	}
 	if s.silent.Load() {
-		st.StaleSince = st.LastContact
+		st.StaleSince = timeOf(s.heard.Load(), now)
 	}
 	if f := s.failure.Load(); f != nil {
 		st.LastError, st.LastErrorTime = f.err, timeOf(f.at, now)
