@@ -201,7 +201,7 @@ bench-smoke: bench-tools ## prove in a minute that the comparison works, with cl
 
 lookups: build $(KUBETEST) $(BENCH)/coredns ## measure what lookups of names outside take, beside stock CoreDNS: the tables of README.md and docs/autopath.md
 	LOOKUPS_STOCK=$(CURDIR)/$(BENCH)/coredns LOOKUPS_TABLES='$(CURDIR)/README.md $(CURDIR)/docs/autopath.md' $(CLUSTER) \
-		go test -C test/controlplane -vet=off -count=1 -v -run 'TestLookups$$' ./e2e
+		go test -C test/controlplane -vet=off -count=1 -v -timeout 20m -run 'TestLookups(Memory)?$$' ./e2e
 
 # The policy keeps the packages from starting their servers. A machine that has
 # one of its own decides itself.

@@ -131,7 +131,7 @@ func (tr *trial) loseDisk() {
 // cluster of 100,000 pods.
 func within170(tr *trial, c *config) {
 	if tr.pods == nil {
-		tr.pods = tr.fillPods(100_000)
+		tr.pods = tr.fillPods(tr.T, 100_000)
 	}
 	c.program.prepare = tr.cgroup(170 << 20)
 }

@@ -73,24 +73,30 @@ func TestLookups(t *testing.T) {
 	}
 	t.Logf("\n%s", table.String())
 	for _, path := range strings.Fields(os.Getenv(tablesEnv)) {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		before, rest, ok := strings.Cut(string(text), tableBegin)
-		_, after, found := strings.Cut(rest, tableEnd)
-		if !ok || !found {
-			t.Fatalf("%s has no place for the table", path)
-		}
 		rows := ""
 		for row := range strings.Lines(table.String()) {
 			if cells := strings.Split(row, " | "); filepath.Base(path) != "README.md" || len(cells) == 1 || cells[1] == "resolver" || cells[1] == "glibc" {
 				rows += row
 			}
 		}
-		if err := os.WriteFile(path, []byte(before+tableBegin+rows+tableEnd+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		putTable(t, path, tableBegin, tableEnd, rows)
+	}
+}
+
+// putTable puts a table into a file, between two lines.
+func putTable(t *testing.T, path, begin, end, table string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	_, after, found := strings.Cut(rest, end)
+	if !ok || !found {
+		t.Fatalf("%s has no place for the table", path)
+	}
+	if err := os.WriteFile(path, []byte(before+begin+table+end+after), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
