@@ -213,7 +213,7 @@ func (consoleSource) Feeds() (list []console.Feed) {
 			for _, s := range feed.Status() {
 				f := console.Feed{
 					Source: s.Source, Resource: s.Resource.String(), Synced: s.Synced, Objects: s.Objects,
-					LastEvent: s.LastEvent, LastContact: s.LastContact, ResourceVersion: s.ResourceVersion,
+					LastEvent: s.LastEvent, LastContact: s.LastContact, StaleSince: s.StaleSince, ResourceVersion: s.ResourceVersion,
 				}
 				if s.Fails() {
 					f.Error = s.LastError.Error()

@@ -3,6 +3,7 @@ package console
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -55,6 +56,7 @@ func cluster(t *testing.T) *fake {
 		feeds: []Feed{
 			{Source: "https://10.0.0.1:6443", Resource: "services", Synced: true, Objects: 4, LastContact: time.Now(), Error: `dial "10.0.0.1:6443": <b>no route</b>`},
 			{Source: "https://10.0.0.1:6443", Resource: "pods"},
+			{Source: "https://10.0.0.2:6443", Resource: "services", Synced: true, StaleSince: time.Now().Add(-3*time.Minute - time.Second), Error: "gone"},
 		},
 		lanes: []Lane{{Addr: ":53", Open: true, Answered: 1234567, Declined: map[string]uint64{"type": 7}}, {Addr: ":54", Why: "log (Corefile:4) logs queries"}},
 	}
@@ -125,7 +127,7 @@ func TestReport(t *testing.T) {
 	if got.Totals.Lane != (Tally{NoError: 3, NXDomain: 1, ServFail: 1, Seconds: 0.005}) || got.Totals.Chain.Sum() != 0 {
 		t.Errorf("%+v", got.Totals)
 	}
-	if got.OneIn != 1 || got.Version != "1.2.3" || len(got.Feeds) != 2 || got.Feeds[1].State() != "waiting" || got.Lanes[1].Why == "" {
+	if got.OneIn != 1 || got.Version != "1.2.3" || len(got.Feeds) != 3 || got.Feeds[1].State() != "waiting" || got.Lanes[1].Why == "" {
 		t.Errorf("%+v", got)
 	}
 	ask(t, e, "new.example.", 0)
@@ -150,7 +152,7 @@ func TestOverview(t *testing.T) {
 	for _, want := range []string{
 		"This page shows who asks what.", "web.shop.svc.cluster.local. shop", "30 30",
 		"services https://10.0.0.1:6443 lost 4 0 s never", "pods https://10.0.0.1:6443 waiting 0 never never",
-		":53 open 1,234,567 type: 7", ":54 closed log (Corefile:4) logs queries", "10.244.1.5",
+		"services https://10.0.0.2:6443 stale, by 3 min 0 never never gone", ":53 open 1,234,567 type: 7", ":54 closed log (Corefile:4) logs queries", "10.244.1.5",
 	} {
 		if !strings.Contains(text(page), want) {
 			t.Errorf("the page lacks %q:\n%s", want, text(page))
@@ -229,6 +231,17 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s has %q:\n%s", row.query, row.not, page)
 		}
 	}
+	// Zones of addresses are in no search path, and the root adds no dot.
+	f.views = f.views[:1]
+	for zones, want := range map[string]string{
+		"in-addr.arpa. cluster.local.": "web.shop.svc.cluster.local. A NOERROR",
+		".":                            "web.shop.svc. A ", "ip6.arpa.": "web.shop.svc.ip6.arpa. A ",
+	} {
+		f.views[0].Zones = strings.Fields(zones)
+		if page := text(get(h, "/explain?name=web&namespace=shop").Body.String()); !strings.Contains(page, want) || strings.Contains(page, "no domain name") {
+			t.Errorf("%s: no %q:\n%s", zones, want, page)
+		}
+	}
 	w := zone.NewWriter() // has seen nothing
 	v, err := zone.NewView(w.Index(), zone.Options{Zones: []string{"cluster.local."}})
 	if err != nil {
@@ -250,6 +263,7 @@ func TestNamespace(t *testing.T) {
 		not    string
 	}{
 		{"/namespace", 200, []string{"data many shop"}, ""},
+		{"/namespace?after=data", 200, []string{"many shop"}, "data"},
 		{"/namespace?stanza=1", 200, []string{"shop"}, "data"},
 		{"/namespace?name=shop", 200, []string{"web ClusterIP 10.96.0.10 http 80/TCP 0 0 41", "cache headless 1 0 42", "db ExternalName", "3 of 3."}, "postgres"},
 		{"/namespace?name=data", 200, []string{"postgres headless 0 0 45"}, ""},
@@ -273,6 +287,82 @@ func TestNamespace(t *testing.T) {
 		}
 		if row.not != "" && strings.Contains(page, row.not) {
 			t.Errorf("%s has %q:\n%s", row.path, row.not, page)
+		}
+	}
+}
+
+// TestManyNamespaces goes from page to page until all were shown.
+func TestManyNamespaces(t *testing.T) {
+	w := zone.NewWriter()
+	w.Update(func(b *zone.Batch) {
+		b.Replace(zone.Namespaces, nil, 1)
+		for i := range 2*pageRows + 1 {
+			b.Set(&zone.Namespace{Name: fmt.Sprintf("n-%03d", i), Version: 1})
+		}
+	})
+	v, err := zone.NewView(w.Index(), zone.Options{Zones: []string{"cluster.local."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := shown(t, &fake{views: []View{{Zones: []string{"cluster.local."}, View: v}}})
+	next := regexp.MustCompile(`href="(namespace\?stanza=0&amp;after=[^"]*)"`)
+	seen, path := map[string]bool{}, "/namespace"
+	for range 3 {
+		page := get(c.Handler(true), path).Body.String()
+		for _, name := range regexp.MustCompile(`n-\d{3}<`).FindAllString(page, -1) {
+			seen[name] = true
+		}
+		m := next.FindStringSubmatch(page)
+		if m == nil {
+			break
+		}
+		path = "/" + html.UnescapeString(m[1])
+	}
+	if len(seen) != 2*pageRows+1 {
+		t.Errorf("%d namespaces are shown", len(seen))
+	}
+}
+
+// guarded is a Source, and one who reads, that notice whether a page is being made.
+type guarded struct {
+	*fake
+	*httptest.ResponseRecorder
+	making func() bool
+	t      *testing.T
+}
+
+func (g *guarded) Views() []View {
+	if !g.making() {
+		g.t.Error("a page may be made beside another")
+	}
+	return g.fake.Views()
+}
+
+func (g *guarded) Write(b []byte) (int, error) {
+	if g.making() {
+		g.t.Error("who reads slowly keeps others waiting")
+	}
+	return g.ResponseRecorder.Write(b)
+}
+
+// TestOneAtATime: pages are made one after the other, and sent at the same time.
+func TestOneAtATime(t *testing.T) {
+	g := &guarded{fake: cluster(t), t: t}
+	c := New(hitters.New(), g, "", func(err error) { t.Error(err) })
+	g.making = func() bool {
+		free := c.making.TryLock()
+		if free {
+			c.making.Unlock()
+		}
+		return !free
+	}
+	for _, path := range []string{"/", "/explain?name=web", "/namespace?name=shop"} {
+		g.ResponseRecorder = httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Host = "localhost"
+		c.Handler(true).ServeHTTP(g, r)
+		if g.Code != http.StatusOK || g.Body.Len() == 0 {
+			t.Errorf("%s: %d", path, g.Code)
 		}
 	}
 }

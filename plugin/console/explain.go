@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,8 +40,7 @@ const shownRecords = 20
 var explainedTypes = []string{"A", "AAAA", "SRV", "PTR", "CNAME", "TXT", "NS", "SOA"}
 
 // explain answers a question as a stanza does, without sending anything.
-func (c *Console) explain(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
+func (c *Console) explain(q url.Values) (int, string, any) {
 	p := explainPage{
 		Views: c.source.Views(), Types: explainedTypes,
 		Name: strings.TrimSpace(q.Get("name")), Namespace: strings.TrimSpace(q.Get("namespace")), Type: q.Get("type"),
@@ -52,7 +52,7 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request) {
 	if p.Name != "" && len(p.Views) > 0 {
 		view := p.Views[p.View]
 		view.View = view.Explaining()
-		for _, name := range searched(p.Name, p.Namespace, view.Zones[0]) {
+		for _, name := range searched(p.Name, p.Namespace, searchZone(view.Zones)) {
 			e := explainOne(view, name, dns.StringToType[p.Type])
 			p.Asked = append(p.Asked, e)
 			if len(e.Records) > 0 { // a resolver asks no more
@@ -60,7 +60,7 @@ func (c *Console) explain(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	c.write(w, http.StatusOK, "explain.html", p)
+	return http.StatusOK, "explain.html", p
 }
 
 // chosen returns which of views a form asks for, the first if it is none.
@@ -71,6 +71,17 @@ func chosen(views []View, stanza string) int {
 	return 0
 }
 
+// searchZone returns which of a stanza's zones pods have in their search path: the
+// first that is not of addresses.
+func searchZone(zones []string) string {
+	for _, zone := range zones {
+		if !dns.IsSubDomain("arpa.", zone) {
+			return zone
+		}
+	}
+	return zones[0]
+}
+
 // searched returns what a pod of the namespace asks for when it looks name up, with
 // the search path and ndots of 5 that Kubernetes gives it. Of no namespace's there
 // is no search path.
@@ -78,7 +89,13 @@ func searched(name, namespace, zone string) []string {
 	if strings.HasSuffix(name, ".") || namespace == "" {
 		return []string{dns.Fqdn(name)}
 	}
-	list := []string{name + "." + namespace + ".svc." + zone, name + ".svc." + zone, name + "." + zone}
+	if zone == "." {
+		zone = ""
+	}
+	list := []string{name + "." + namespace + ".svc." + zone, name + ".svc." + zone}
+	if zone != "" {
+		list = append(list, name+"."+zone)
+	}
 	if strings.Count(name, ".") >= 5 {
 		return append([]string{name + "."}, list...)
 	}

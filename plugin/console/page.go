@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -40,7 +41,7 @@ type row struct {
 	PerSecond, Share float64 // of AtLeast
 }
 
-func (c *Console) overview(w http.ResponseWriter, _ *http.Request) {
+func (c *Console) overview(url.Values) (int, string, any) {
 	r := c.Report()
 	o := overview{Report: r, Charts: charts(r), Views: c.source.Views()}
 	names := func(of []Name) (rows []row) {
@@ -67,7 +68,7 @@ func (c *Console) overview(w http.ResponseWriter, _ *http.Request) {
 			}
 		}
 	}
-	c.write(w, http.StatusOK, "overview.html", o)
+	return http.StatusOK, "overview.html", o
 }
 
 // pageRows is how many services a page has.
@@ -96,20 +97,20 @@ type service struct {
 	Ports   []string
 }
 
-func (c *Console) namespace(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
+func (c *Console) namespace(q url.Values) (int, string, any) {
 	p := namespacePage{Views: c.source.Views(), Namespace: q.Get("name")}
 	p.View = chosen(p.Views, q.Get("stanza"))
 	if len(p.Views) == 0 {
-		c.write(w, http.StatusOK, "namespace.html", p)
-		return
+		return http.StatusOK, "namespace.html", p
 	}
 	view := p.Views[p.View]
 	status := http.StatusOK
 	if p.Asked = p.Namespace != ""; !p.Asked {
-		p.Names = view.Namespaces()
-		p.More = max(0, len(p.Names)-pageRows)
-		p.Names = p.Names[:len(p.Names)-p.More]
+		p.Names = slices.DeleteFunc(view.Namespaces(), func(name string) bool { return name <= q.Get("after") })
+		if p.More = max(0, len(p.Names)-pageRows); p.More > 0 {
+			p.Names = p.Names[:pageRows]
+			p.Next = p.Names[pageRows-1]
+		}
 	} else {
 		var all []zone.Listed
 		all, p.Known = view.Services(p.Namespace)
@@ -131,7 +132,7 @@ func (c *Console) namespace(w http.ResponseWriter, r *http.Request) {
 			p.Services = append(p.Services, serviceOf(s))
 		}
 	}
-	c.write(w, status, "namespace.html", p)
+	return status, "namespace.html", p
 }
 
 // shownPorts is how many ports of a service its row has.
@@ -167,10 +168,27 @@ func serviceOf(l zone.Listed) service {
 	return s
 }
 
-// write sends a page. It is made whole first, so that none is sent in half.
-func (c *Console) write(w http.ResponseWriter, status int, name string, data any) {
-	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+// page answers with what of makes of a request's query: a status, a template and
+// its data. A page is made whole before it is sent, so that none is sent in half,
+// and one at a time, so that whoever reaches the console has one CPU's time at
+// most; for one who reads slowly nobody waits.
+func (c *Console) page(of func(url.Values) (status int, template string, data any)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		status, b, err := c.made(of, r.URL.Query())
+		c.write(w, status, b, err)
+	}
+}
+
+func (c *Console) made(of func(url.Values) (int, string, any), q url.Values) (status int, b bytes.Buffer, err error) {
+	c.making.Lock()
+	defer c.making.Unlock()
+	status, name, data := of(q)
+	err = pages.ExecuteTemplate(&b, name, data)
+	return status, b, err
+}
+
+func (c *Console) write(w http.ResponseWriter, status int, b bytes.Buffer, err error) {
+	if err != nil {
 		c.log(fmt.Errorf("console: %w", err))
 		http.Error(w, "The page cannot be made; the log says why.", http.StatusInternalServerError)
 		return

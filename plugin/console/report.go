@@ -89,8 +89,11 @@ type Feed struct {
 	Synced   bool   `json:"synced"` // has been seen whole
 	Objects  int    `json:"objects"`
 	// Zero for never.
-	LastEvent       time.Time `json:"lastEvent"`
-	LastContact     time.Time `json:"lastContact"`
+	LastEvent   time.Time `json:"lastEvent"`
+	LastContact time.Time `json:"lastContact"`
+	// StaleSince is when what is answered was last known to be so, if that is out
+	// of a snapshot or the feed is silent for too long; zero otherwise.
+	StaleSince      time.Time `json:"staleSince,omitzero"`
 	ResourceVersion string    `json:"resourceVersion,omitempty"`
 	Error           string    `json:"error,omitempty"` // what is wrong now
 }
@@ -100,6 +103,8 @@ func (f Feed) State() string {
 	switch {
 	case !f.Synced:
 		return "waiting"
+	case !f.StaleSince.IsZero():
+		return "stale"
 	case f.Error != "":
 		return "lost"
 	}

@@ -61,6 +61,8 @@ type Console struct {
 	version string
 	log     func(error)
 
+	making sync.Mutex // of a page
+
 	mu     sync.Mutex
 	report *Report // as of its Time
 }
@@ -149,9 +151,9 @@ var static embed.FS
 // was changed to 127.0.0.1 meanwhile, would read it otherwise (DNS rebinding).
 func (c *Console) Handler(local bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", c.overview)
-	mux.HandleFunc("GET /namespace", c.namespace)
-	mux.HandleFunc("GET /explain", c.explain)
+	mux.HandleFunc("GET /{$}", c.page(c.overview))
+	mux.HandleFunc("GET /namespace", c.page(c.namespace))
+	mux.HandleFunc("GET /explain", c.page(c.explain))
 	mux.HandleFunc("GET /report.json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(c.Report())

@@ -101,7 +101,11 @@ func (r *resolver) judge(replies []answer) verdict {
 // inNamespace returns the resolver that the kubelet gives a pod of the namespace
 // with dnsPolicy ClusterFirst (kubernetes pkg/kubelet/network/dns).
 func inNamespace(namespace, zone string) resolver {
-	return resolver{search: []string{namespace + ".svc." + zone, "svc." + zone, zone}, ndots: 5}
+	below := zone
+	if zone == "." {
+		below = ""
+	}
+	return resolver{search: []string{namespace + ".svc." + below, "svc." + below, zone}, ndots: 5}
 }
 
 // ofPod returns the resolver of a pod. An error is that it does not ask the

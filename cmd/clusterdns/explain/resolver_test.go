@@ -2,6 +2,7 @@ package explain
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,5 +108,13 @@ func TestOfPod(t *testing.T) {
 		if err == nil && got != row.want || err != nil && !strings.Contains(got, row.want) {
 			t.Errorf("%s: %s, want %s", row.name, got, row.want)
 		}
+	}
+}
+
+// TestRootZone: names below the root end in one dot.
+func TestRootZone(t *testing.T) {
+	r := inNamespace("shop", ".")
+	if want := []string{"shop.svc.", "svc.", "."}; !slices.Equal(r.search, want) {
+		t.Errorf("%q, not %q", r.search, want)
 	}
 }
