@@ -103,8 +103,23 @@ func newRoot() *cobra.Command {
 		switch cmd.Name() {
 		case "help":
 			cmd.Short = "print the manual page of a command"
+			help := cmd.Run
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 && !isCommand(root, args[0]) {
+					return usageError{fmt.Errorf("%q is no command", args[0])}
+				}
+				help(cmd, args)
+				return nil
+			}
 		case "completion":
 			cmd.Short = "print the script that completes command lines in a shell"
+			cmd.Args = nil
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return usageError{fmt.Errorf("%q is no shell: bash, fish, powershell or zsh", args[0])}
+				}
+				return cmd.Help()
+			}
 		}
 	}
 	return root
