@@ -203,14 +203,14 @@ func (v *saver) dir() string {
 	return v.status.Dir
 }
 
-// complete reports whether every resource that is followed, but pods, can be
-// saved, and the moment of the last contact with one that is not itself from a
+// complete reports whether every resource that is followed, and saved at all, can
+// be saved, and the moment of the last contact with one that is not itself from a
 // snapshot.
 func (v *saver) complete() (newest int64, ok bool) {
 	ix := v.src.writer.Index()
 	for r := range v.src.stores {
 		st := v.src.stores[r].Load()
-		if r := zone.Resource(r); st == nil || r == zone.Pods {
+		if r := zone.Resource(r); st == nil || !r.Saves() {
 			continue
 		} else if !ix.Synced(r) {
 			return newest, false

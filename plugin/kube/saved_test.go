@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/clusterdns/clusterdns/plugin/snapshot"
 	"github.com/clusterdns/clusterdns/plugin/zone"
 )
@@ -269,6 +272,46 @@ func TestRestoredAndUnwanted(t *testing.T) {
 	if !f.Index().Synced(zone.Namespaces, zone.Services) || f.Index().Objects(zone.EndpointSlices) != 0 {
 		t.Error("what is wanted was dropped")
 	}
+}
+
+// A gateway's objects are in no snapshot, nor keep others from being in one; its
+// zones wait for them, and for the host names of services.
+func TestHostNamesAreNotSaved(t *testing.T) {
+	api, dir := shopOf(t, true), t.TempDir()
+	web := service("www", "10.0.0.3")
+	web.Annotations = map[string]string{internalHostnameAnnotation: "www.example.org"}
+	api.set(web)
+	api.set(&networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: networkingv1.IngressSpec{
+		Rules: []networkingv1.IngressRule{{Host: "shop.example.org"}}}})
+	api.forbid(zone.Gateways, true)
+	c := savedIn(api.config(), dir)
+	gateway := api.config()
+	gateway.Only = 1<<zone.Services | 1<<zone.Ingresses | 1<<zone.Gateways
+	beside := acquire1(t, gateway)
+	f := acquireSynced(t, c)
+	if err := beside.WaitSynced(t.Context(), zone.Ingresses); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "saved", func() bool { return f.Snapshot().Saves > 0 })
+	beside.Release()
+	if n := len(endsSaved(t, f, dir).Sections); n != len(core) {
+		t.Errorf("%d sections, want %d", n, len(core))
+	}
+
+	api.stop()
+	f = acquire1(t, c)
+	view, err := zone.NewView(f.Index(), zone.Options{Zones: []string{"example.org."}, TTL: 60,
+		Gateway: &zone.GatewayOptions{Apex: "ns", Resources: []zone.Resource{zone.Services}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, name := new(zone.Answer), []byte("\x03www\x07example\x03org\x00")
+	if view.Lookup(a, name, 1); a.Outcome != zone.Unready || a.Blocked != zone.Services {
+		t.Errorf("outcome %v before the API server is there, %v", a.Outcome, a.Blocked)
+	}
+	api.start()
+	eventually(t, "answered", func() bool { return view.Lookup(a, name, 1) && a.Outcome == zone.Success })
+	a.Release()
 }
 
 // That nothing can be written is told, and nothing else.

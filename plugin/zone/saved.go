@@ -1,8 +1,8 @@
 package zone
 
 // Saved is what an index held at some time, as far as another may begin with it:
-// everything but pods, whose addresses are not to be theirs for longer than they
-// live. It shares its objects with the index.
+// everything that Saves names, and of services all but the host names in their
+// annotations. It shares its objects with the index.
 type Saved struct {
 	Serial uint32
 	// Last says that nothing was published after Serial. If that is not known,
@@ -11,6 +11,11 @@ type Saved struct {
 	// Objects has the whole of each resource that had synced.
 	Objects map[Resource][]Object
 }
+
+// Saves reports whether a Saved has r. It has no pods, whose addresses are not to
+// be theirs for longer than they live, and nothing of which host names alone are
+// wanted: a gateway's zones wait for the API server (Answer.Unready).
+func (r Resource) Saves() bool { return r != Pods && r < Ingresses }
 
 // Save returns what w holds, with everything that was enqueued before. It copies
 // references: its cost is some nanoseconds for each object.
@@ -21,7 +26,7 @@ func (w *Writer) Save() *Saved {
 	snap := w.ix.current.Load()
 	s := &Saved{Serial: snap.serial, Last: w.unsure == 0, Objects: map[Resource][]Object{}}
 	for r := range numResources {
-		if r == Pods || !snap.has(r) {
+		if !r.Saves() || !snap.has(r) {
 			continue
 		}
 		objects := make([]Object, 0, snap.objects[r])
@@ -45,7 +50,7 @@ func (w *Writer) Save() *Saved {
 // serial goes on from the saved one, if none has been given.
 func (b *Batch) Restore(s *Saved) {
 	for r, objects := range s.Objects {
-		if r == Pods || b.next.has(r) {
+		if !r.Saves() || b.next.has(r) {
 			continue
 		}
 		for _, o := range objects {
