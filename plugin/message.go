@@ -21,8 +21,11 @@ import (
 // have them, without the addresses of targets: there is no room for those. Any
 // plugin may cut records behind a CNAME elsewhere than we would.
 func fitting(r *dns.Msg, name []byte, a *zone.Answer, client *request.Request) *dns.Msg {
-	if r.Question[0].Qtype == dns.TypeSRV {
+	switch r.Question[0].Qtype {
+	case dns.TypeSRV:
 		return fittingSRV(r, name, a, client.Size())
+	case dns.TypeTXT:
+		return messageUpTo(r, name, a, client.Size())
 	}
 	all, width := a.Addrs(), net.IPv4len
 	if r.Question[0].Qtype == dns.TypeAAAA {
@@ -104,13 +107,18 @@ func fittingSRV(r *dns.Msg, name []byte, a *zone.Answer, size int) *dns.Msg {
 // all, share its spelling. Of an answer that no message has room for it makes
 // somewhat more than fits, and sets TC: what it costs is bounded.
 func message(r *dns.Msg, name []byte, a *zone.Answer) *dns.Msg {
+	return messageUpTo(r, name, a, dns.MaxMsgSize)
+}
+
+// messageUpTo is message for a client that takes so many octets.
+func messageUpTo(r *dns.Msg, name []byte, a *zone.Answer, size int) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetRcode(r, int(a.Outcome.Rcode()))
 	m.Authoritative = true
 	b := builder{question: r.Question[0].Name, wire: name}
 	least := 0 // octets
 	whole := a.Walk(func(rec *zone.Record) bool {
-		if least > dns.MaxMsgSize {
+		if least > size {
 			return false
 		}
 		least += rec.Least()

@@ -36,6 +36,8 @@ func (r *Record) Least() int {
 		return len(r.Packed) / 16 * (record + 16)
 	case r.Type == dnswire.TypeSRV:
 		return record + 6 + pointer
+	case r.Type == dnswire.TypeTXT:
+		return record + 1 + len(r.Text)
 	case r.Type != dnswire.TypePTR: // whose targets are different, so that the first label is there
 	case len(r.Target.Label) > 0:
 		return record + 1 + len(r.Target.Label) + pointer
@@ -86,6 +88,14 @@ func (a *Answer) walkAll(yield func(*Record) bool) bool {
 // Addrs returns the addresses, packed, that are all of the answer, and of the
 // type asked for; nil if it is any other answer, or has not all that there are.
 func (a *Answer) Addrs() []byte {
+	if a.has == hasHost && a.Outcome == Success {
+		switch a.qtype {
+		case dnswire.TypeA:
+			return a.to.v4
+		case dnswire.TypeAAAA:
+			return a.to.v6
+		}
+	}
 	if a.most > 0 || a.Outcome != Success || a.has != hasAddrs || len(a.aliases) > 0 || !a.sel.all() && !a.ofClusterIP() {
 		return nil
 	}
