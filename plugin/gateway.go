@@ -82,6 +82,12 @@ func SetupGateway(c *caddy.Controller) error {
 	server := dnsserver.GetConfig(c)
 	registerStart(c, h, server)
 	registerLifecycle(c, h)
+	c.OnStartup(func() error {
+		if cluster := clusterOf(server); cluster != nil {
+			h.within = cluster.cfg.view.Zones
+		}
+		return nil
+	})
 	server.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
 		return h

@@ -25,6 +25,9 @@ type Handler struct {
 	negatives *negatives
 
 	external *Handler // of the stanza k8s_external in the same server block, if there is one
+	// within are, of k8s_gateway, the zones of the cluster that the same server
+	// block answers: of two zones that a name is in the longer has it.
+	within plugin.Zones
 
 	// Set when the stanza starts up, before the first query, but not before
 	// the first question to Ready: until then starting is true.
@@ -113,6 +116,8 @@ func (h *Handler) answer(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 	a := answers.Get().(*zone.Answer)
 	defer putAnswer(a)
 	switch {
+	case len(h.within) > 0 && len(h.within.Matches(q.Name)) > len(plugin.Zones(h.cfg.view.Zones).Matches(q.Name)):
+		return next()
 	case !h.view.Lookup(a, name, q.Qtype):
 		return next()
 	case (q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR) && h.cfg.view.External == nil:

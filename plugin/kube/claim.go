@@ -21,7 +21,14 @@ type (
 		Spec struct {
 			GatewayClassName string `json:"gatewayClassName"`
 			Listeners        []struct {
-				Hostname string `json:"hostname"`
+				Name          string `json:"name"`
+				Hostname      string `json:"hostname"`
+				Port          int32  `json:"port"`
+				AllowedRoutes struct {
+					Namespaces struct {
+						From string `json:"from"`
+					} `json:"namespaces"`
+				} `json:"allowedRoutes"`
 			} `json:"listeners"`
 		} `json:"spec"`
 		Status struct {
@@ -49,10 +56,12 @@ type (
 	}
 
 	parentRef struct {
-		Group     *string `json:"group"`
-		Kind      *string `json:"kind"`
-		Namespace *string `json:"namespace"`
-		Name      string  `json:"name"`
+		Group       *string `json:"group"`
+		Kind        *string `json:"kind"`
+		Namespace   *string `json:"namespace"`
+		Name        string  `json:"name"`
+		SectionName string  `json:"sectionName"`
+		Port        int32   `json:"port"`
 	}
 
 	dnsEndpoint struct {
@@ -226,13 +235,21 @@ func (c *converter) gateway(raw *gateway) *zone.Claim {
 	var names hosts
 	for _, l := range raw.Spec.Listeners {
 		names.add(l.Hostname, claim.To)
+		listener := zone.Listener{Name: l.Name, Port: l.Port, Same: l.AllowedRoutes.Namespaces.From == "Same"}
+		ok := l.Hostname == ""
+		if !ok {
+			listener.Host, ok = zone.NewHostName(l.Hostname)
+		}
+		if ok {
+			claim.Listeners = append(claim.Listeners, listener)
+		}
 	}
 	return names.of(claim)
 }
 
 // route: a Gateway's controller says which routes the Gateway has accepted. Only
 // those count, or everybody could have the Gateway's addresses answered for any
-// name.
+// name, or keep a wildcard from standing for it.
 func (c *converter) route(raw *route, of zone.Resource) *zone.Claim {
 	if ignored(raw) {
 		return nil
@@ -242,9 +259,12 @@ func (c *converter) route(raw *route, of zone.Resource) *zone.Claim {
 		accepted := slices.ContainsFunc(parent.Conditions, func(c metav1.Condition) bool {
 			return c.Type == "Accepted" && c.Status == metav1.ConditionTrue
 		})
-		if k, ok := parent.ParentRef.gateway(raw.Namespace); ok && accepted && !slices.Contains(claim.Parents, k) && len(claim.Parents) < maxParents {
-			claim.Parents = append(claim.Parents, k)
+		if p, ok := parent.ParentRef.gateway(raw.Namespace); ok && accepted && !slices.Contains(claim.Parents, p) && len(claim.Parents) < maxParents {
+			claim.Parents = append(claim.Parents, p)
 		}
+	}
+	if len(claim.Parents) == 0 {
+		return nil
 	}
 	var names hosts
 	for _, host := range raw.Spec.Hostnames {
@@ -256,16 +276,16 @@ func (c *converter) route(raw *route, of zone.Resource) *zone.Claim {
 // maxParents is how many parents the Gateway API lets a route have.
 const maxParents = 32
 
-// gateway returns the key of the Gateway that p, in a route of the namespace,
-// refers to. It is false if p refers to something else.
-func (p parentRef) gateway(namespace string) (zone.Key, bool) {
+// gateway returns the Gateway that p, in a route of the namespace, refers to. It
+// is false if p refers to something else.
+func (p parentRef) gateway(namespace string) (zone.Parent, bool) {
 	if p.Group != nil && *p.Group != gatewayAPI || p.Kind != nil && *p.Kind != "Gateway" || p.Name == "" {
-		return zone.Key{}, false
+		return zone.Parent{}, false
 	}
 	if p.Namespace != nil && *p.Namespace != "" {
 		namespace = *p.Namespace
 	}
-	return zone.Key{Namespace: namespace, Name: p.Name}, true
+	return zone.Parent{Key: zone.Key{Namespace: namespace, Name: p.Name}, Section: p.SectionName, Port: p.Port}, true
 }
 
 // dnsEndpoint takes A, AAAA, CNAME and TXT records; those of one name go
@@ -297,7 +317,9 @@ func (c *converter) dnsEndpoint(raw *dnsEndpoint) *zone.Claim {
 					r.places = append(r.places, target)
 				}
 			case "TXT":
-				r.texts = append(r.texts, unquoted(target))
+				if len(target) <= maxText {
+					r.texts = append(r.texts, unquoted(target))
+				}
 			}
 		}
 		if ttl := uint32(min(max(e.RecordTTL, 0), maxRecordTTL)); ttl > 0 && (r.ttl == 0 || ttl < r.ttl) {
@@ -313,6 +335,9 @@ func (c *converter) dnsEndpoint(raw *dnsEndpoint) *zone.Claim {
 	}
 	return names.of(c.claim(raw, zone.DNSEndpoints))
 }
+
+// maxText is how long a text may be: no message has room for much more.
+const maxText = 64000
 
 // unquoted returns text without the quotes that ExternalDNS may put around it.
 func unquoted(text string) string {

@@ -20,13 +20,54 @@ type Claim struct {
 	Class   string     // of an Ingress or a Gateway
 	Names   []HostName // see SetNames
 	To      *External  // what a Gateway's routes lead to
-	// Parents are the Gateways that have accepted a route: its names have
-	// their addresses.
-	Parents []Key
+	// Parents are the Gateways that have accepted a route: those of its names
+	// that a listener takes have their addresses.
+	Parents   []Parent
+	Listeners []Listener // of a Gateway
 	// Hidden is that of a Service that no gateway's zone is to show.
 	Hidden bool
 	// Refused is a host name that was left out because it is none, if any was.
 	Refused string
+}
+
+// Parent is a Gateway that a route is attached to, or one of its listeners.
+type Parent struct {
+	Key
+	Section string // the listener's name; empty for any
+	Port    int32  // the listener's; 0 for any
+}
+
+// Listener says which routes, with which names, a listener of a Gateway takes,
+// as far as that is not said by the route's having been accepted: one accepted
+// for one of its names, or by one listener, is not for the others.
+type Listener struct {
+	Name string
+	Port int32
+	Same bool     // only routes of the Gateway's own namespace
+	Host HostName // the zero value is any
+}
+
+// takes reports whether l, of the Gateway g, takes the name asked for of a route
+// whose parent p is.
+func (l *Listener) takes(p *Parent, g, route *Claim, asked []byte) bool {
+	switch {
+	case p.Section != "" && p.Section != l.Name, p.Port != 0 && p.Port != l.Port, l.Same && route.Namespace != g.Namespace:
+		return false
+	case len(l.Host.name) == 0 || bytes.Equal(l.Host.name, asked):
+		return true
+	case l.Host.name[1] != '*':
+		return false
+	}
+	for at := 1 + int(asked[0]); at < len(asked); at += 1 + int(asked[at]) {
+		if bytes.Equal(asked[at:], l.Host.name[2:]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l Listener) equal(o Listener) bool {
+	return l.Name == o.Name && l.Port == o.Port && l.Same == o.Same && l.Host.equal(o.Host)
 }
 
 // HostName is a name that a Claim has. A name may be a wildcard (RFC 4592).
@@ -83,7 +124,7 @@ func (c *Claim) equal(o *Claim) bool {
 		return c == o
 	}
 	return c.Created == o.Created && c.Class == o.Class && c.Hidden == o.Hidden && c.Refused == o.Refused && c.To.equal(o.To) &&
-		slices.Equal(c.Parents, o.Parents) && slices.EqualFunc(c.Names, o.Names, HostName.equal)
+		slices.Equal(c.Parents, o.Parents) && slices.EqualFunc(c.Listeners, o.Listeners, Listener.equal) && slices.EqualFunc(c.Names, o.Names, HostName.equal)
 }
 
 // compare orders claims of one name by who was first. Of two of one second it is
@@ -112,13 +153,17 @@ func (c *Claim) on(name []byte) *HostName {
 func (c *Claim) leadsElsewhere(o *Claim, name []byte) bool {
 	switch {
 	case len(c.Parents) > 0 && o.Of == Gateways:
-		return !slices.Contains(c.Parents, o.Key)
+		return !c.hasParent(o.Key)
 	case len(o.Parents) > 0 && c.Of == Gateways:
-		return !slices.Contains(o.Parents, c.Key)
+		return !o.hasParent(c.Key)
 	}
 	a, b := *c.on(name), *o.on(name)
 	a.TTL, b.TTL = 0, 0
-	return !slices.Equal(c.Parents, o.Parents) || !a.equal(b)
+	return !slices.EqualFunc(c.Parents, o.Parents, func(a, b Parent) bool { return a.Key == b.Key }) || !a.equal(b)
+}
+
+func (c *Claim) hasParent(k Key) bool {
+	return slices.ContainsFunc(c.Parents, func(p Parent) bool { return p.Key == k })
 }
 
 // claimSet is the claims of a name, the oldest first. Immutable once published.

@@ -122,12 +122,21 @@ func (a *Answer) resolveGateway(q *query, o *origin) {
 		if !a.ready(r) {
 			return
 		}
+		if a.snap.restored>>r&1 != 0 { // without host names, and which services are not to be shown
+			a.Outcome, a.Blocked = Unready, r
+			return
+		}
 	}
 	n := q.labels - o.labels
 	name := q.from(0, q.labels)
 	server := n > 0 && string(q.from(0, n)) == string(a.view.nameServer)
 	var d destination
-	exists := a.find(q, n, &d)
+	var exists bool
+	if server || n > 0 && string(q.from(0, n)) == string(a.view.secondary) {
+		exists = a.outside(q.from(0, n), &d) // whoever claims it: who has it has the zone
+	} else {
+		exists = a.find(q, n, &d)
+	}
 	switch {
 	case n == 0 && a.qtype == dnswire.TypeSOA:
 		a.found(hasSOA, true)
@@ -169,7 +178,14 @@ func (a *Answer) shows(r Resource) bool { return slices.Contains(a.view.opt.Gate
 // a wildcard stands for.
 func (a *Answer) find(q *query, n int, d *destination) bool {
 	name := q.from(0, q.labels)
-	if a.claimed(name, d) || n == 2 && a.isOutside(q, d) {
+	if own := (destination{}); n == 2 && a.isOutside(q, &own) {
+		// A service's name is its namespace's: what others claim does not count.
+		if a.claimed(name, name, string(q.from(1, 2)[1:]), d); d.empty() {
+			*d = own
+		}
+		return true
+	}
+	if a.claimed(name, name, "", d) {
 		return true
 	}
 	if a.snap.hasBelow(name) {
@@ -177,37 +193,38 @@ func (a *Answer) find(q *query, n int, d *destination) bool {
 	}
 	for i := 1; i <= n; i++ {
 		encloser := q.from(i, q.labels)
-		if i < n && !a.snap.hasBelow(encloser) && !a.claimed(encloser, &destination{}) {
+		if i < n && !a.snap.hasBelow(encloser) && !a.claimed(encloser, encloser, "", &destination{}) {
 			continue
 		}
 		// The closest encloser: no wildcard but its own counts (RFC 4592 §3.3.1).
 		wildcard := append(append(a.below[:0], 1, '*'), encloser...)
-		return len(wildcard) < maxName && a.claimed(wildcard, d)
+		return len(wildcard) < maxName && a.claimed(wildcard, name, "", d)
 	}
 	return false
 }
 
-// claimed finds what a name leads to by the oldest claim that leads anywhere. It
-// is false if there is no claim that the view shows.
-func (a *Answer) claimed(name []byte, d *destination) (ok bool) {
+// claimed finds what the name asked for leads to by the oldest claim of name, that
+// or a wildcard above it, that leads anywhere. If a namespace is given, only claims
+// of its objects count. It is false if there is no claim that the view shows.
+func (a *Answer) claimed(name, asked []byte, namespace string, d *destination) (ok bool) {
 	set := a.snap.claimsOf(name)
 	if set == nil {
 		return false
 	}
 	for _, c := range set.oldest() {
-		if !a.admits(c) {
+		if namespace != "" && c.Namespace != namespace || !a.admits(c, asked) {
 			continue
 		}
 		ok = true
-		if a.follow(c, c.on(name), d); !d.empty() {
+		if a.follow(c, c.on(name), asked, d); !d.empty() {
 			return true
 		}
 	}
 	return ok
 }
 
-// admits reports whether the view shows the claims of an object.
-func (a *Answer) admits(c *Claim) bool {
+// admits reports whether the view shows an object's claim of the name asked for.
+func (a *Answer) admits(c *Claim, asked []byte) bool {
 	g := a.view.opt.Gateway
 	switch {
 	case !a.shows(c.Of) || !a.view.lists(c.Namespace):
@@ -217,7 +234,7 @@ func (a *Answer) admits(c *Claim) bool {
 	case c.Of == Gateways:
 		return a.admitsGateway(c)
 	case isRoute(c.Of):
-		return slices.ContainsFunc(c.Parents, func(k Key) bool { return a.admitsGateway(a.snap.gateway(k)) })
+		return slices.ContainsFunc(c.Parents, func(p Parent) bool { return a.through(&p, c, asked) != nil })
 	}
 	return true
 }
@@ -227,13 +244,23 @@ func (a *Answer) admitsGateway(c *Claim) bool {
 	return c != nil && (len(classes) == 0 || slices.Contains(classes, c.Class))
 }
 
+// through returns the Gateway that leads a route to the name asked for, nil if the
+// view does not show it or no listener takes that of the route.
+func (a *Answer) through(p *Parent, route *Claim, asked []byte) *Claim {
+	g := a.snap.gateway(p.Key)
+	if !a.admitsGateway(g) || !slices.ContainsFunc(g.Listeners, func(l Listener) bool { return l.takes(p, g, route, asked) }) {
+		return nil
+	}
+	return g
+}
+
 // follow finds where c leads with one of its names.
-func (a *Answer) follow(c *Claim, h *HostName, d *destination) {
+func (a *Answer) follow(c *Claim, h *HostName, asked []byte, d *destination) {
 	d.add(h.To)
 	d.texts, d.ttl = h.Texts, h.TTL
-	for _, k := range c.Parents {
-		if parent := a.snap.gateway(k); a.admitsGateway(parent) {
-			d.add(parent.To)
+	for i := range c.Parents {
+		if g := a.through(&c.Parents[i], c, asked); g != nil {
+			d.add(g.To)
 		}
 	}
 }

@@ -34,7 +34,7 @@ var changes = map[string]string{
 	"header":       "changes flags",
 	"minimal":      "leaves out the authority and additional sections",
 	"k8s_external": "answers its zones first",
-	"k8s_gateway":  "answers its zones first",
+	"k8s_gateway":  "answers its zones first, unless the stanza's are below them",
 	"loadbalance":  "orders addresses by weight or subnet",
 	"dynupdate":    "answers its zone first",
 }
