@@ -285,18 +285,21 @@ func TestHostNamesAreNotSaved(t *testing.T) {
 		Rules: []networkingv1.IngressRule{{Host: "shop.example.org"}}}})
 	api.forbid(zone.Gateways, true)
 	c := savedIn(api.config(), dir)
-	gateway := api.config()
+	gateway := savedIn(api.config(), "")
 	gateway.Only = 1<<zone.Services | 1<<zone.Ingresses | 1<<zone.Gateways
 	beside := acquire1(t, gateway)
 	f := acquireSynced(t, c)
 	if err := beside.WaitSynced(t.Context(), zone.Ingresses); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "saved", func() bool { return f.Snapshot().Saves > 0 })
-	beside.Release()
-	if n := len(endsSaved(t, f, dir).Sections); n != len(core) {
+	before := f.Snapshot().Saves
+	api.set(service("new", "10.0.0.4"))
+	eventually(t, "saved", func() bool { return f.Snapshot().Saves > before+1 })
+	if n := len(readState(t, f, dir).Sections); n != len(core) {
 		t.Errorf("%d sections, want %d", n, len(core))
 	}
+	beside.Release()
+	f.Release()
 
 	api.stop()
 	f = acquire1(t, c)
