@@ -42,6 +42,7 @@ type SnapshotStatus struct {
 type saver struct {
 	src      *source
 	id       snapshot.Source
+	maxAge   time.Duration             // as given
 	restored [len(resources)]time.Time // the contacts of what was loaded
 	done     chan struct{}             // closed when the last save is over
 
@@ -115,7 +116,7 @@ func (s *source) keep() {
 		v.status.LoadError = fmt.Errorf("snapshot: %w", err)
 		close(v.done)
 	} else {
-		v.id = id
+		v.id, v.maxAge = id, c.Snapshot.MaxAge
 		v.load(c.Snapshot)
 		go v.run(c.saving.orDefault())
 	}
@@ -242,6 +243,8 @@ func (v *saver) save(dir string, last bool) bool {
 		}
 	}
 	slices.SortFunc(state.Sections, func(a, b snapshot.Section) int { return cmp.Compare(a.Resource, b.Resource) })
+	// What another source left is of no use to anybody with the default age.
+	snapshot.Prune(dir, v.id, now.Add(-max(v.maxAge, snapshot.DefaultMaxAge)))
 	size, err := snapshot.Write(dir, state)
 	v.mu.Lock()
 	defer v.mu.Unlock()

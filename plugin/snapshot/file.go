@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
+	"time"
 )
 
 // Read returns what the file of the source in dir says. An error wraps
@@ -35,6 +37,16 @@ func Write(dir string, s *State) (size int, err error) {
 	}
 	return len(data), nil
 }
+
+// Prune removes from dir the files of other sources, whole or begun, that were
+// last written before the given time. What it cannot remove stays: nothing depends
+// on it but room on the disk.
+func Prune(dir string, keep Source, before time.Time) {
+	prune(dir, keep.Name(), before)
+}
+
+// fileName is how files are named, and, with ".tmp" behind, what is written first.
+var fileName = regexp.MustCompile(`^clusterdns-[0-9a-f]{16}\.snapshot(\.tmp)?$`)
 
 // Absent reports whether err is that there is no file, in a folder that is there.
 func Absent(err error) bool { return errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errFolder) }

@@ -2,8 +2,13 @@
 
 package snapshot
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 func readFile(string, string) ([]byte, error) { return nil, errors.ErrUnsupported }
 
 func writeFile(string, string, []byte) error { return errors.ErrUnsupported }
+
+func prune(string, string, time.Time) {}

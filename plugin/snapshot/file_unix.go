@@ -3,10 +3,12 @@
 package snapshot
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -127,4 +129,37 @@ func fill(f *os.File, data []byte) error {
 		return err
 	}
 	return f.Sync()
+}
+
+// maxEntries bounds how many names of a folder are looked at.
+const maxEntries = 1024
+
+func prune(dir, keep string, before time.Time) {
+	folder, err := openFolder(dir)
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	names, _ := folder.Readdirnames(maxEntries)
+	for _, name := range names {
+		if fileName.MatchString(name) && name != keep && isOld(folder, name, before) {
+			_ = unix.Unlinkat(int(folder.Fd()), name, 0)
+		}
+	}
+}
+
+// isOld reports whether a file in a folder is a snapshot, or the beginning of one,
+// last written before the given time.
+func isOld(folder *os.File, name string, before time.Time) bool {
+	f, st, err := openAt(folder, name, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [len(magic)]byte
+	n, err := io.ReadFull(f, head[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false
+	}
+	return bytes.HasPrefix(magic[:], head[:n]) && time.Unix(st.Mtim.Unix()).Before(before)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -186,6 +187,51 @@ func TestLeftOver(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+// Only snapshots of other sources go, and only old ones.
+func TestPrune(t *testing.T) {
+	dir := t.TempDir()
+	old, other := time.Now().Add(-25*time.Hour), someState(rand.New(rand.NewPCG(1, 2)))
+	name := func(i byte) string { return Source{i}.Name() }
+	make := func(name, text string, at time.Time) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other.Source = Source{1}
+	data := string(encoded(t, other))
+	make(source.Name(), data, old)
+	make(name(1), data, old)
+	make(name(2), data, time.Now())
+	make(name(3), "somebody's", old)
+	make(name(4)+".tmp", data[:3], old)
+	make(name(5)+".tmp", "", old)
+	make(name(6)+".tmp", data[:3], time.Now())
+	make("notes", data, old)
+	make("clusterdns-0123456789abcdef.snapshot.bak", data, old)
+	if err := os.Symlink(filepath.Join(dir, name(2)), filepath.Join(dir, name(7))); err != nil {
+		t.Fatal(err)
+	}
+	Prune(dir, source, time.Now().Add(-24*time.Hour))
+	got := map[string]bool{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		got[e.Name()] = true
+	}
+	want := map[string]bool{source.Name(): true, name(2): true, name(3): true, name(6) + ".tmp": true, "notes": true,
+		"clusterdns-0123456789abcdef.snapshot.bak": true, name(7): true}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("left: %v\nwant: %v", got, want)
 	}
 }
 
