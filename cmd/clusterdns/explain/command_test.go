@@ -10,10 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	_ "github.com/clusterdns/clusterdns/cmd/clusterdns/stock"
+	"github.com/clusterdns/clusterdns/plugin/zone"
 
 	"github.com/miekg/dns"
 )
@@ -368,5 +370,20 @@ func TestBadInput(t *testing.T) {
 	out, status, err := execute(t, "web", "--type", "A", "--server", nobody)
 	if status != 2 || err == nil || err.Error() != "" || !strings.Contains(out, "no answer: ") || !strings.HasSuffix(out, "\nfailed\n") {
 		t.Errorf("status %d, %v:\n%s", status, err, out)
+	}
+}
+
+// Neither a server nor who wrote objects speaks to the terminal.
+func TestTerminalIsNotSpokenTo(t *testing.T) {
+	const evil = "a\x1b[2J\u009b\tb"
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}, Option: []dns.EDNS0{&dns.EDNS0_EDE{ExtraText: evil}}}
+	a := answer{records: []dns.RR{opt}, errors: []dns.EDNS0_EDE{{ExtraText: evil}}, objects: []zone.Source{{Resource: zone.Services, Key: zone.Key{Namespace: evil, Name: evil}}}}
+	q := newQuestion(1, evil, dns.TypeA, a)
+	q.AnsweredBy, q.Because = "chain", evil
+	r := Report{Name: evil, From: evil, Search: []string{evil}, Notes: []string{evil}, Source: evil, Questions: []Question{q}}
+	var text strings.Builder
+	r.text(&text, false)
+	if i := strings.IndexFunc(text.String(), func(c rune) bool { return c != '\n' && !strconv.IsPrint(c) }); i >= 0 {
+		t.Errorf("%q", text.String())
 	}
 }

@@ -108,7 +108,7 @@ func newQuestion(step int, name string, qtype uint16, a answer) Question {
 		if rr.Header().Rrtype != qtype {
 			data = dns.TypeToString[rr.Header().Rrtype] + " " + data
 		}
-		q.data = append(q.data, data)
+		q.data = append(q.data, printable(data))
 	}
 	for _, e := range a.errors {
 		q.Codes = append(q.Codes, e.InfoCode)
@@ -124,7 +124,7 @@ func newQuestion(step int, name string, qtype uint16, a answer) Question {
 	return q
 }
 
-// printable returns text from the network as it may be written to a terminal.
+// printable returns text, from the network or files, as it may be written to a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if strconv.IsPrint(r) {
@@ -151,8 +151,8 @@ func (r *Report) write(out io.Writer, format string) error {
 const most = 8
 
 func (r *Report) text(out io.Writer, c palette) {
-	fmt.Fprintf(out, "%s, looked up in %s by %s (ndots %d, search %s)\n", r.Name, r.From, r.Libc, r.Ndots, cmp.Or(strings.Join(r.Search, " "), "none"))
-	fmt.Fprintf(out, "asked: %s%s\n", r.Source, r.age())
+	fmt.Fprintf(out, "%s, looked up in %s by %s (ndots %d, search %s)\n", printable(r.Name), printable(r.From), r.Libc, r.Ndots, printable(cmp.Or(strings.Join(r.Search, " "), "none")))
+	fmt.Fprintf(out, "asked: %s%s\n", printable(r.Source), r.age())
 	for _, note := range r.Notes {
 		fmt.Fprintf(out, "note: %s\n", printable(note))
 	}
@@ -174,7 +174,7 @@ func (r *Report) text(out io.Writer, c palette) {
 		for row := range rows {
 			cells := make([]string, 6) // the last of a line would not count for its column
 			if row == 0 {
-				cells = []string{step, q.Name, q.Type, "", "", q.AnsweredBy}
+				cells = []string{step, printable(q.Name), q.Type, "", "", q.AnsweredBy}
 			}
 			if row < len(q.answers()) {
 				cells[3] = q.answers()[row]
@@ -194,7 +194,7 @@ func (r *Report) text(out io.Writer, c palette) {
 		for i, why := range q.Why {
 			if key := q.Name + why; !said[key] {
 				said[key] = true
-				fmt.Fprintf(out, "\n%s\n  %s", q.Name, c.warn(why))
+				fmt.Fprintf(out, "\n%s\n  %s", printable(q.Name), c.warn(printable(why)))
 				if q.Codes[i] != dns.ExtendedErrorCodeOther {
 					fmt.Fprintf(out, " (%s)", dns.ExtendedErrorCodeToString[q.Codes[i]])
 				}
@@ -206,7 +206,7 @@ func (r *Report) text(out io.Writer, c palette) {
 		if i == 0 {
 			fmt.Fprintln(out)
 		}
-		fmt.Fprintln(out, line)
+		fmt.Fprintln(out, printable(line))
 	}
 	result := c.bad(r.Result)
 	if r.Result == resultFound {
@@ -255,7 +255,7 @@ func (q *Question) from() (lines []string) {
 		if o.ResourceVersion != "" {
 			name += ", version " + o.ResourceVersion
 		}
-		lines = append(lines, kinds[o.Resource]+" "+name)
+		lines = append(lines, kinds[o.Resource]+" "+printable(name))
 	}
 	return shortened(lines)
 }
