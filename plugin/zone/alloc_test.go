@@ -177,8 +177,8 @@ func TestIndexSize(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	size := after.HeapAlloc - before.HeapAlloc
 	s := w.ix.current.Load()
-	if s.reverse.len != services*15+services*9/10 {
-		t.Errorf("%d reverse entries", s.reverse.len)
+	if s.reverse.len != services*15 || s.clusterIPs.len != services*9/10 {
+		t.Errorf("%d reverse entries of endpoints, %d of ClusterIPs", s.reverse.len, s.clusterIPs.len)
 	}
 	t.Logf("%d services, %d endpoints: %.1f MB, %.0f octets an endpoint", services, services*15, float64(size)/(1<<20), float64(size)/services/15)
 	if size > limit {
