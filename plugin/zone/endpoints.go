@@ -248,7 +248,7 @@ func (a *Answer) walkGlue(ttl uint32, self dnswire.Name, v4, v6 []byte, yield fu
 func (a *Answer) walkSRV(r *Record, yield func(*Record) bool) bool {
 	s := a.svc
 	r.Type, r.Weight = dnswire.TypeSRV, weight(a.total)
-	n, fits := 0, false
+	n, named, fits := 0, false, false
 	given, names := 0, 0 // records, and names in them
 	a.numbers.begin(len(s.slices))
 	var last portNumbers
@@ -256,17 +256,22 @@ srv:
 	for ref, another := range a.endpoints {
 		if another {
 			n++
-			r.Target, r.TargetRef = a.endpointName(ref), n
-			fits = a.fits(&r.Target)
+			named, last = false, portNumbers{}
 			a.ports.reset()
-			last = portNumbers{}
 		}
 		numbers := a.numbersOf(ref)
-		if numbers == last || !fits {
+		if numbers == last {
 			continue
 		}
 		last = numbers
 		list := numbers.in(&a.numbers)
+		if len(list) > 0 && !named { // of very many endpoints none may have a port
+			r.Target, r.TargetRef, named = a.endpointName(ref), n, true
+			fits = a.fits(&r.Target)
+		}
+		if !fits {
+			continue
+		}
 		for i := range list {
 			number := list[(i+int(a.port))%len(list)]
 			if !a.ports.add(number) {
