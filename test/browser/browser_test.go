@@ -1,5 +1,5 @@
 // Package browser tests the console in a real Chromium, on an empty cluster, a
-// busy one, and one whose API server is not there.
+// busy one, and ones whose API server is not there, or not any more.
 package browser
 
 import (
@@ -13,6 +13,8 @@ import (
 	"image/png"
 	"maps"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -368,17 +370,66 @@ func TestEmpty(t *testing.T) {
 	p.shoot("empty")
 }
 
-func TestBroken(t *testing.T) {
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(kubeconfig, []byte(`apiVersion: v1
+// kubeconfig writes one of an API server.
+func kubeconfig(t *testing.T, server string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `apiVersion: v1
 kind: Config
-current-context: dead
-clusters: [{name: dead, cluster: {server: "http://127.0.0.1:1"}}]
-contexts: [{name: dead, context: {cluster: dead, user: ""}}]
-`), 0o644); err != nil {
+current-context: one
+clusters: [{name: one, cluster: {server: %q}}]
+contexts: [{name: one, context: {cluster: one, user: ""}}]
+`, server), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := open(t, "kubeconfig "+kubeconfig+"\n        startup_timeout 1ms")
+	return file
+}
+
+// apiServer has one service and its namespace, and watches on which nothing
+// happens.
+func apiServer(t *testing.T) *httptest.Server {
+	lists := map[string]string{
+		"/api/v1/namespaces": `{"kind":"NamespaceList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"shop","resourceVersion":"3"}}]}`,
+		"/api/v1/services": `{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"web","namespace":"shop","resourceVersion":"5"},` +
+			`"spec":{"clusterIP":"10.96.0.10","clusterIPs":["10.96.0.10"],"ports":[{"port":80,"protocol":"TCP"}]}}]}`,
+		"/apis/discovery.k8s.io/v1/endpointslices": `{"kind":"EndpointSliceList","apiVersion":"discovery.k8s.io/v1","metadata":{"resourceVersion":"7"},"items":[]}`,
+	}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		list, ok := lists[r.URL.Path]
+		switch q := r.URL.Query(); {
+		case !ok || q.Get("sendInitialEvents") == "true": // as one of before Kubernetes 1.32
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","message":"sendInitialEvents is forbidden","code":422}`)
+		case q.Get("watch") == "true" || q.Get("watch") == "1":
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		default:
+			fmt.Fprint(w, list)
+		}
+	}))
+	t.Cleanup(api.CloseClientConnections)
+	return api
+}
+
+// TestLost has an API server that goes away when all has been seen.
+func TestLost(t *testing.T) {
+	api := apiServer(t)
+	p := open(t, "kubeconfig "+kubeconfig(t, api.URL))
+	p.show("/", 1100, 900, "light")
+	p.waitFor("followed")
+	api.Listener.Close()
+	api.CloseClientConnections()
+	p.waitFor("lost")
+	p.waitFor("connection refused")
+	p.ask("web.shop.svc.cluster.local.", dns.TypeA)
+	p.waitFor("web.shop.svc.cluster.local.")
+	p.shoot("lost")
+	p.everyWay("lost", "/")
+}
+
+func TestBroken(t *testing.T) {
+	p := open(t, "kubeconfig "+kubeconfig(t, "http://127.0.0.1:1")+"\n        startup_timeout 1ms")
 	p.show("/", 1100, 900, "light")
 	p.ask("web.shop.svc.cluster.local.", dns.TypeA)
 	p.waitFor("connection refused")
