@@ -197,10 +197,15 @@ func (s *snapshot) claimsOf(name []byte) *claimSet {
 	return nil
 }
 
-// hasBelow reports whether a name below this one is claimed.
-func (s *snapshot) hasBelow(name []byte) bool {
-	_, ok := s.below(hashName(name))
-	return ok
+// kinds returns a bit for each Resource that has a claim in s; nil has none.
+func (s *claimSet) kinds() (bits uint16) {
+	if s == nil {
+		return 0
+	}
+	for _, c := range s.list {
+		bits |= 1 << c.Of
+	}
+	return bits
 }
 
 func (s *snapshot) below(hash uint64) (n uint32, ok bool) {
@@ -291,17 +296,12 @@ func (b *Batch) publishClaims(name []byte, change map[*Claim]bool) {
 	hash, same := hashName(name), func(o *claimSet) bool { return bytes.Equal(o.name, name) }
 	b.changed = true
 	b.touched = append(b.touched, hash)
-	if len(list) == 0 {
-		if old != nil {
-			b.next.claims.remove(b.w.edit, hash, same)
-			b.next.contested.remove(b.w.edit, hash, same)
-			b.countParents(name, false)
-		}
-		return
-	}
 	set := &claimSet{name, list}
-	if old == nil {
-		b.countParents(name, true)
+	b.countParents(name, old.kinds(), set.kinds())
+	if len(list) == 0 {
+		b.next.claims.remove(b.w.edit, hash, same)
+		b.next.contested.remove(b.w.edit, hash, same)
+		return
 	}
 	b.next.claims.set(b.w.edit, hash, set, same)
 	if set.contested() {
@@ -311,10 +311,22 @@ func (b *Batch) publishClaims(name []byte, change map[*Claim]bool) {
 	}
 }
 
-// countParents counts a name below each of those above it, or no longer.
-func (b *Batch) countParents(name []byte, there bool) {
-	for at := 1 + int(name[0]); at < len(name); at += 1 + int(name[at]) {
-		b.count(hashName(name[at:]), there)
+// hashBelow returns the hash under which parents has how many names below this
+// one objects of a kind claim. No name in wire format begins so.
+func hashBelow(name []byte, of Resource) uint64 {
+	var key [1 + maxName]byte
+	return hashName(append(append(key[:0], 128+byte(of)), name...))
+}
+
+// countParents counts a name below each of those above it, or no longer, for the
+// kinds of objects that claim it now and did not, or did.
+func (b *Batch) countParents(name []byte, before, now uint16) {
+	for of := range numResources {
+		if bit := uint16(1) << of; (before^now)&bit != 0 {
+			for at := 1 + int(name[0]); at < len(name); at += 1 + int(name[at]) {
+				b.count(hashBelow(name[at:], of), now&bit != 0)
+			}
+		}
 	}
 }
 

@@ -109,7 +109,7 @@ func checkClaims(t *testing.T, s *snapshot, held map[Key]*Claim, names []string)
 		if differ {
 			contested++
 		}
-		if below, ok := s.below(hashName(h.name)); below != parents[h.String()] || ok != (below > 0) {
+		if below, ok := s.below(hashBelow(h.name, Ingresses)); below != parents[h.String()] || ok != (below > 0) {
 			t.Errorf("%s: %d names below, want %d", name, below, parents[h.String()])
 		}
 	}

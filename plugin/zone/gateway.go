@@ -146,7 +146,7 @@ func (a *Answer) resolveGateway(q *query, o *origin) {
 		return
 	case server && len(d.v4)+len(d.v6) == 0:
 		d.v4, d.v6, d.alias = a.view.localAddrs(4), a.view.localAddrs(16), nil
-	case exists, n == 0, a.snap.hasBelow(name), a.aboveServer(q, n):
+	case exists, n == 0, a.hasBelow(name), a.aboveServer(q, n):
 	case n == 1 && a.shows(Services) && a.hasOutside(q):
 	default:
 		a.Outcome = NameError
@@ -173,6 +173,15 @@ func (a *Answer) resolveGateway(q *query, o *origin) {
 // shows reports whether the zones have names of r.
 func (a *Answer) shows(r Resource) bool { return slices.Contains(a.view.opt.Gateway.Resources, r) }
 
+// hasBelow reports whether an object of a kind that the zones show claims a name
+// below this one, whatever its class and namespace are.
+func (a *Answer) hasBelow(name []byte) bool {
+	return slices.ContainsFunc(a.view.opt.Gateway.Resources, func(of Resource) bool {
+		_, ok := a.snap.below(hashBelow(name, of))
+		return ok
+	})
+}
+
 // find finds what the name of q leads to, its first n labels being below the
 // origin. It is false if the name is neither claimed, nor a service, nor one that
 // a wildcard stands for.
@@ -188,12 +197,12 @@ func (a *Answer) find(q *query, n int, d *destination) bool {
 	if a.claimed(name, name, "", d) {
 		return true
 	}
-	if a.snap.hasBelow(name) {
+	if a.hasBelow(name) {
 		return false
 	}
 	for i := 1; i <= n; i++ {
 		encloser := q.from(i, q.labels)
-		if i < n && !a.snap.hasBelow(encloser) && !a.claimed(encloser, encloser, "", &destination{}) {
+		if i < n && !a.hasBelow(encloser) && !a.claimed(encloser, encloser, "", &destination{}) {
 			continue
 		}
 		// The closest encloser: no wildcard but its own counts (RFC 4592 §3.3.1).
