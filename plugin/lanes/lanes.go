@@ -39,6 +39,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/eligible"
 	"github.com/clusterdns/clusterdns/plugin/fastlane"
@@ -73,7 +74,7 @@ type Stanza struct {
 // theKeeper keeps the process's lanes.
 var theKeeper = sync.OnceValue(func() *keeper {
 	return newKeeper(func(cfg fastlane.Config, opt fastlane.Options, p *fastlane.Program) (lane, error) {
-		if fastlane.Strangers(cfg.Addr, cfg.Others) > 0 {
+		if shared(cfg) {
 			return nil, errShared
 		}
 		l, err := fastlane.Open(cfg, opt, p)
@@ -83,6 +84,18 @@ var theKeeper = sync.OnceValue(func() *keeper {
 		return l, nil
 	})
 })
+
+// shared reports whether another process is at the address. Sockets that this one
+// has just closed, in a reload to fewer of them, may still be listed for a moment.
+func shared(cfg fastlane.Config) bool {
+	for range 10 {
+		if fastlane.Strangers(cfg.Addr, cfg.Others) == 0 {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return true
+}
 
 // instanceKey is the key of an *instance in a caddy instance's storage.
 type instanceKey struct{}

@@ -110,7 +110,11 @@ func ask(ctx context.Context, s server, metricsPort int) (*sample, error) {
 	defer cancel()
 	got := &sample{report: new(console.Report)}
 	err := get(ctx, s, consolePort, "/report.json", maxReport, func(body io.Reader) error {
-		if err := json.NewDecoder(body).Decode(got.report); err != nil {
+		err := json.NewDecoder(body).Decode(got.report)
+		switch {
+		case err != nil && ctx.Err() != nil: // it is slow, be it one or not
+			return fmt.Errorf("%s/report.json has not come whole: %w", s.name(), err)
+		case err != nil:
 			return fmt.Errorf("%w: %w", errNoConsole, err)
 		}
 		return nil
