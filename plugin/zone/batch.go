@@ -14,8 +14,9 @@ type Batch struct {
 	dirty   map[*serviceState]map[string]*EndpointSlice
 	gone    map[*serviceState]uint64   // highest resourceVersion by which something of a service went
 	claims  map[string]map[*Claim]bool // by host name: who came, and who went
-	version uint64                     // highest resourceVersion that changed a record
-	changed bool                       // a record changed
+	counted []counted
+	version uint64 // highest resourceVersion that changed a record
+	changed bool   // a record changed
 	touched []uint64
 	all     bool   // every answer changed
 	objects bool   // an object came, changed or went

@@ -3,6 +3,7 @@ package zone
 import (
 	"bytes"
 	"cmp"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -330,16 +331,38 @@ func (b *Batch) countParents(name []byte, before, now uint16) {
 	}
 }
 
+// counted is a name more, or less, below the one whose hash it is.
+type counted struct {
+	hash  uint64
+	delta int32
+}
+
 func (b *Batch) count(hash uint64, there bool) {
+	delta := int32(-1)
+	if there {
+		delta = 1
+	}
+	b.counted = append(b.counted, counted{hash, delta})
+}
+
+// publishCounts brings the counts of names below others up to date: in the order
+// of the trie, so that each of its nodes is come to once.
+func (b *Batch) publishCounts() {
+	slices.SortFunc(b.counted, func(x, y counted) int { return cmp.Compare(bits.Reverse64(x.hash), bits.Reverse64(y.hash)) })
 	any := func(uint32) bool { return true } // hashes are 64 bits, and seeded
-	n, _ := b.next.below(hash)
-	switch {
-	case there:
-		b.next.parents.set(b.w.edit, hash, n+1, any)
-	case n > 1:
-		b.next.parents.set(b.w.edit, hash, n-1, any)
-	default:
-		b.next.parents.remove(b.w.edit, hash, any)
+	for all := b.counted; len(all) > 0; {
+		hash, delta := all[0].hash, int32(0)
+		for len(all) > 0 && all[0].hash == hash {
+			delta, all = delta+all[0].delta, all[1:]
+		}
+		before, _ := b.next.below(hash)
+		switch now := int32(before) + delta; {
+		case delta == 0:
+		case now > 0:
+			b.next.parents.set(b.w.edit, hash, uint32(now), any)
+		default:
+			b.next.parents.remove(b.w.edit, hash, any)
+		}
 	}
 }
 

@@ -132,6 +132,7 @@ func (b *Batch) publish() {
 	for name, change := range b.claims {
 		b.publishClaims([]byte(name), change)
 	}
+	b.publishCounts()
 	w := b.w
 	switch {
 	case b.serial != 0:
