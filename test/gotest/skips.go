@@ -10,10 +10,12 @@ var skips = []struct {
 	race      bool
 	reason    string
 }{
+	{"plugin", "TestExplainAllocations", true, racing},
 	{"plugin", "TestHandlerAllocations", true, racing},
 	{"plugin", "TestLaneAllocations", true, racing},
 	{"plugin/fastlane/mmsg", "TestNoAllocs", true, racing},
 	{"test/controlplane/e2e", "TestSoak", false, "it takes half an hour: make soak"},
+	{"test/controlplane/e2e", "TestLookupsMemory", false, "it fills a cluster with 100,000 pods: make lookups"},
 	{"plugin/fastlane/mmsg", "TestPending/single", false, "where there is no recvmmsg nothing says what waits"},
 }
 
