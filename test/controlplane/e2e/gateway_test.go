@@ -113,7 +113,7 @@ const gatewayText = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: public}
-spec: {gatewayClassName: test, listeners: [{name: a, port: 80, protocol: HTTP, hostname: gw.gateway.test}]}
+spec: {gatewayClassName: test, listeners: [{name: a, port: 80, protocol: HTTP, hostname: gw.gateway.test}, {name: b, port: 8080, protocol: HTTP}]}
 status: {addresses: [{type: IPAddress, value: 192.0.2.20}]}
 ---
 # http
