@@ -2,7 +2,6 @@ package clusterdns
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -275,17 +274,10 @@ func outsideOf(zones, domains []string) (list []string) {
 // path, under the name that CoreDNS's plugin has for them. That may be in the
 // same binary.
 var completed = sync.OnceValue(func() *prometheus.CounterVec {
-	vec := prometheus.NewCounterVec(prometheus.CounterOpts{
+	return register(prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: "autopath", Name: "success_total",
 		Help: "Counter of requests that did autopath.",
-	}, []string{"server"})
-	var registered prometheus.AlreadyRegisteredError
-	if err := prometheus.Register(vec); errors.As(err, &registered) {
-		if same, ok := registered.ExistingCollector.(*prometheus.CounterVec); ok {
-			return same
-		}
-	}
-	return vec
+	}, []string{"server"}))
 })
 
 // SetupAutopath is the caddy.SetupFunc of the directive autopath, for a binary

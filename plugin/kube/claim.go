@@ -139,18 +139,20 @@ type hosts struct {
 	refused string
 }
 
-// add adds a host name that leads to a place. What is no name is left out.
-func (h *hosts) add(host string, to *zone.External) {
+// add adds a host name that leads to a place, and returns it until the next is
+// added. What is no name is left out: it returns nil.
+func (h *hosts) add(host string, to *zone.External) *zone.HostName {
 	if host == "" {
-		return
+		return nil
 	}
 	name, ok := zone.NewHostName(host)
 	if !ok {
 		h.refused = host
-		return
+		return nil
 	}
 	name.To = to
 	h.names = append(h.names, name)
+	return &h.names[len(h.names)-1]
 }
 
 // of gives them to claim, and returns it.
@@ -234,15 +236,13 @@ func (c *converter) gateway(raw *gateway) *zone.Claim {
 	claim.To = leadsTo(places)
 	var names hosts
 	for _, l := range raw.Spec.Listeners {
-		names.add(l.Hostname, claim.To)
 		listener := zone.Listener{Name: l.Name, Port: l.Port, Same: l.AllowedRoutes.Namespaces.From == "Same"}
-		ok := l.Hostname == ""
-		if !ok {
-			listener.Host, ok = zone.NewHostName(l.Hostname)
+		if host := names.add(l.Hostname, claim.To); host != nil {
+			listener.Host = *host
+		} else if l.Hostname != "" {
+			continue
 		}
-		if ok {
-			claim.Listeners = append(claim.Listeners, listener)
-		}
+		claim.Listeners = append(claim.Listeners, listener)
 	}
 	return names.of(claim)
 }
@@ -328,9 +328,8 @@ func (c *converter) dnsEndpoint(raw *dnsEndpoint) *zone.Claim {
 	}
 	var names hosts
 	for name, r := range byName {
-		before := len(names.names)
-		if names.add(name, leadsTo(r.places)); len(names.names) > before {
-			names.names[before].Texts, names.names[before].TTL = r.texts, r.ttl
+		if host := names.add(name, leadsTo(r.places)); host != nil {
+			host.Texts, host.TTL = r.texts, r.ttl
 		}
 	}
 	return names.of(c.claim(raw, zone.DNSEndpoints))

@@ -118,3 +118,21 @@ func checkClaims(t *testing.T, s *snapshot, held map[Key]*Claim, names []string)
 			s.contested.len, s.claims.len, s.parents.len, contested, len(claimed), len(parents))
 	}
 }
+
+func TestUnion(t *testing.T) {
+	for _, row := range [][3]string{
+		{"", "", ""}, {"ac", "", "ac"}, {"", "ac", "ac"}, {"ac", "ac", "ac"}, {"ad", "bce", "abcde"}, {"bcd", "ac", "abcd"}, {"a", "abc", "abc"},
+	} {
+		for _, width := range []int{4, 16} { // a letter stands for an address
+			wide := func(letters string) (packed []byte) {
+				for _, c := range []byte(letters) {
+					packed = append(packed, slices.Repeat([]byte{c}, width)...)
+				}
+				return packed
+			}
+			if got, want := string(union(wide(row[0]), wide(row[1]), width)), string(wide(row[2])); got != want {
+				t.Errorf("%q and %q: %q, want %q", row[0], row[1], got, want)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -80,7 +81,8 @@ func (d *destination) add(x *External) {
 	}
 }
 
-// union returns the packed addresses in a or b, each once.
+// union returns the packed addresses in a or b, each once. Both are sorted, and so
+// is it.
 func union(a, b []byte, width int) []byte {
 	switch {
 	case len(a) == 0:
@@ -88,30 +90,19 @@ func union(a, b []byte, width int) []byte {
 	case len(b) == 0:
 		return a
 	}
-	all := slices.Clip(a)
-	set := addrSet{packed: a} // sorted: both are
-	for ; len(b) > 0; b = b[width:] {
-		if !set.has(b[:width]) {
+	all := make([]byte, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		c := bytes.Compare(a[:width], b[:width])
+		if c <= 0 {
+			all, a = append(all, a[:width]...), a[width:]
+		} else {
 			all = append(all, b[:width]...)
 		}
+		if c >= 0 {
+			b = b[width:]
+		}
 	}
-	if len(all) == len(a) {
-		return a
-	}
-	return sortPacked(all, width)
-}
-
-func sortPacked(all []byte, width int) []byte {
-	addrs := make([]netip.Addr, 0, len(all)/width)
-	for ; len(all) > 0; all = all[width:] {
-		addr, _ := netip.AddrFromSlice(all[:width])
-		addrs = append(addrs, addr)
-	}
-	x := NewExternal(addrs, nil)
-	if width == 4 {
-		return x.v4
-	}
-	return x.v6
+	return append(append(all, a...), b...)
 }
 
 // resolveGateway is resolve for a gateway's zone.
