@@ -1,12 +1,14 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,16 +112,14 @@ func TestReleaseOfAResource(t *testing.T) {
 			t.Errorf("%+v", again.Status())
 		}
 		again.Release()
-		eventually(t, "gone again", func() bool { return !ix.Synced(zone.Pods) })
+		eventually(t, "gone again", func() bool { return !ix.Synced(zone.Pods) && !ix.Synced(zone.EndpointSlices) })
 
 		// The next reflector begins when the one before is gone from the index.
-		begun, end := make(chan struct{}), make(chan struct{})
-		stays.src.writer.Enqueue(func(*zone.Batch) { close(begun); <-end }, nil)
-		<-begun
+		end := occupy(t, stays)
 		if again, err := Acquire(c); err != nil {
 			t.Error(err)
 		} else {
-			eventually(t, "its list, which waits", func() bool { return !statusOf(t, again, zone.Pods).LastContact.IsZero() })
+			listWaits(t, again, zone.Pods)
 			again.Release()
 		}
 		last, err := Acquire(c)
@@ -138,13 +138,35 @@ func TestReleaseOfAResource(t *testing.T) {
 		if n := lists(); n != want {
 			t.Errorf("%d lists of pods, want %d", n, want)
 		}
-		close(end)
+		end()
 		if err := last.WaitSynced(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if !ix.Synced(gone...) || ix.Objects(zone.Pods) != 3 {
 			t.Errorf("%+v", last.Status())
 		}
+	})
+}
+
+// occupy keeps the writer of f busy until the function is called.
+func occupy(t *testing.T, f *Feed) func() {
+	begun, over := make(chan struct{}), make(chan struct{})
+	f.src.writer.Enqueue(func(*zone.Batch) { close(begun); <-over }, nil)
+	<-begun
+	end := sync.OnceFunc(func() { close(over) })
+	t.Cleanup(end)
+	return end
+}
+
+// listWaits waits until the whole list of r has come and waits for the writer.
+// Status speaks only of what is before: the answer's header, and objects. So it is a
+// goroutine's stack that tells.
+func listWaits(t *testing.T, f *Feed, r zone.Resource) {
+	t.Helper()
+	call := fmt.Appendf(nil, "(*store).Replace(%p,", f.src.stores[r].Load())
+	stacks := make([]byte, 4<<20)
+	eventually(t, fmt.Sprint("waiting list of ", r), func() bool {
+		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], call)
 	})
 }
 
@@ -164,19 +186,16 @@ func TestFollowedAgainAtOnce(t *testing.T) {
 			t.Cleanup(f.Release)
 			return f
 		}
-		// While the writer is busy the reflector waits with its list.
-		begun, end := make(chan struct{}), make(chan struct{})
-		stays.src.writer.Enqueue(func(*zone.Batch) { close(begun); <-end }, nil)
-		<-begun
+		end := occupy(t, stays)
 		first := acquire()
-		eventually(t, "its list", func() bool { return !statusOf(t, first, zone.Pods).LastContact.IsZero() })
+		listWaits(t, first, zone.Pods)
 		api.fail(mute, "list pods", "watchlist pods", "watch pods")
 		sources.Lock()
 		ended := stays.src.following[zone.Pods].ended
 		sources.Unlock()
 		first.Release()
 		again := acquire()
-		close(end)
+		end()
 		<-ended
 		if ix := stays.Index(); !ix.Synced(zone.Pods) || ix.Objects(zone.Pods) != 1 {
 			t.Errorf("%d pods, synced: %v", ix.Objects(zone.Pods), ix.Synced(zone.Pods))
