@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 
 	"github.com/miekg/dns"
 )
@@ -86,23 +87,23 @@ func TestExternalTransfer(t *testing.T) {
 // TestExternalWithoutServer starts without an API server: SERVFAIL, whatever
 // there is to fall through to, and not ready.
 func TestExternalWithoutServer(t *testing.T) {
-	ready := freePort(t)
+	ready := freeport.Of(t)
 	s := start(t, fmt.Sprintf(`.:0 {
-		ready 127.0.0.1:%d
+		ready 127.0.0.1:%s
 		k8s_external example.org {
 			fallthrough
 		}
 		clusterdns cluster.local {
-			endpoint http://127.0.0.1:%d
+			endpoint http://127.0.0.1:%s
 			startup_timeout 1ms
 		}
 		whoami
-	}`, ready, freePort(t)))
+	}`, ready, freeport.Of(t)))
 	const soa = "SERVFAIL aa rd\n;; authority\nexample.org. SOA ns1.dns.example.org. hostmaster.dns.example.org. 0 7200 1800 86400 5"
 	for _, q := range []string{"web.shop.example.org. A", "example.org. SOA", "nothing.shop.example.org. TXT"} {
 		s.expect(t, dnstext.Cluster, q, soa)
 	}
-	if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%d/ready", ready)); status != http.StatusServiceUnavailable || !strings.Contains(body, "k8s_external") {
+	if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%s/ready", ready)); status != http.StatusServiceUnavailable || !strings.Contains(body, "k8s_external") {
 		t.Errorf("ready: %d %s", status, body)
 	}
 }

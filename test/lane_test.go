@@ -1,11 +1,13 @@
 package test
 
 import (
+	"net"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/coredns/coredns/plugin/pkg/reuseport"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -74,4 +76,26 @@ func laneAt(t testing.TB, addr string) (c laneCounts) {
 		}
 	}
 	return c
+}
+
+// TestShares has another socket take a part of what a server is asked.
+func TestShares(t *testing.T) {
+	needLane(t) // or the kernel tells of no sockets
+	const corefile = ".:0 {\nwhoami\n}\n"
+	s := start(t, corefile)
+	if s.shares(t, corefile) {
+		t.Error("a server alone shares its port")
+	}
+	_, port, _ := net.SplitHostPort(s.addr("udp"))
+	other, err := reuseport.ListenPacket("udp", ":"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if !s.shares(t, corefile) {
+		t.Error("a server beside another does not share its port")
+	}
+	if s.shares(t, ".:"+port+" {\nwhoami\n}\n") {
+		t.Error("who chooses a port takes it as it is")
+	}
 }

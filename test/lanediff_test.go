@@ -90,7 +90,7 @@ stub.cluster.local:$PORT {
 	} {
 		t.Run(world.name, func(t *testing.T) {
 			d := laneDiff{ttl: world.ttl}
-			metrics := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+			metrics := fmt.Sprintf("127.0.0.1:%s", freeport.Of(t))
 			for i, fastlane := range []string{"fastlane workers 2", "fastlane off"} {
 				d.ports[i] = freeport.Of(t)
 				start(t, strings.NewReplacer("$PORT", d.ports[i], "$METRICS", metrics, "$HOSTS", hosts, "$ROOT", root,

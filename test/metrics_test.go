@@ -3,13 +3,13 @@ package test
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -39,18 +39,6 @@ func scrape(t testing.TB) map[string]float64 {
 	return samples
 }
 
-// freePort returns a port of the loopback that nobody listens on, for plugins
-// that want to be told one.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // get returns status and body.
 func get(t testing.TB, url string) (int, string) {
 	t.Helper()
@@ -76,10 +64,10 @@ func TestMetricsAndReadiness(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "cluster.yaml", reloadCluster)
 	for _, word := range []string{"clusterdns", "kubernetes"} {
-		metrics, ready := freePort(t), freePort(t)
+		metrics, ready := freeport.Of(t), freeport.Of(t)
 		s := start(t, fmt.Sprintf(`.:0 {
-			prometheus 127.0.0.1:%d
-			ready 127.0.0.1:%d
+			prometheus 127.0.0.1:%s
+			ready 127.0.0.1:%s
 			k8s_external example.org
 			%s cluster.local {
 				manifests %s
@@ -89,10 +77,10 @@ func TestMetricsAndReadiness(t *testing.T) {
 		s.expect(t, dnstext.Cluster, "nothing.shop.svc A", "NXDOMAIN aa rd soa")
 		s.expect(t, dnstext.Context{Origin: "example.org.", TTL: 5}, "web.shop A",
 			"NXDOMAIN aa rd\n;; authority\n@ SOA ns1.dns hostmaster.dns 0 7200 1800 86400 5")
-		if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%d/ready", ready)); status != http.StatusOK {
+		if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%s/ready", ready)); status != http.StatusOK {
 			t.Errorf("ready: %d %s", status, body)
 		}
-		_, body := get(t, fmt.Sprintf("http://127.0.0.1:%d/metrics", metrics))
+		_, body := get(t, fmt.Sprintf("http://127.0.0.1:%s/metrics", metrics))
 		lines := strings.Split(body, "\n")
 		for _, want := range []string{
 			fmt.Sprintf("coredns_clusterdns_objects{resource=\"services\",source=%q} 3", dir),
@@ -113,17 +101,17 @@ func TestMetricsAndReadiness(t *testing.T) {
 // An API server that is not there: SERVFAIL, not ready, and the reason in the
 // log and the metrics.
 func TestNotReady(t *testing.T) {
-	ready := freePort(t)
+	ready := freeport.Of(t)
 	_, at := logged.since(0)
 	s := start(t, fmt.Sprintf(`.:0 {
-		ready 127.0.0.1:%d
+		ready 127.0.0.1:%s
 		clusterdns cluster.local in-addr.arpa {
-			endpoint http://127.0.0.1:%d
+			endpoint http://127.0.0.1:%s
 			startup_timeout 50ms
 			fallthrough
 		}
 		whoami
-	}`, ready, freePort(t)))
+	}`, ready, freeport.Of(t)))
 	blocked := `coredns_clusterdns_unready_responses_total{resource=namespaces}`
 	before := scrape(t)[blocked]
 	for _, q := range []string{"web.shop.svc A", "nothing.shop.svc TXT", "@ A", "10.0.96.10.in-addr.arpa. PTR"} {
@@ -136,7 +124,7 @@ func TestNotReady(t *testing.T) {
 	if got := scrape(t)[blocked] - before; got != 4 {
 		t.Errorf("%s rose by %v, want 4", blocked, got)
 	}
-	if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%d/ready", ready)); status == http.StatusOK || !strings.Contains(body, "clusterdns") {
+	if status, body := get(t, fmt.Sprintf("http://127.0.0.1:%s/ready", ready)); status == http.StatusOK || !strings.Contains(body, "clusterdns") {
 		t.Errorf("ready: %d %s", status, body)
 	}
 	for _, want := range []string{

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/clusterdns/clusterdns/test/dnstext"
+	"github.com/clusterdns/clusterdns/test/freeport"
 )
 
 // readers are the metrics of CoreDNS that tools read which people have: names
@@ -138,11 +139,11 @@ func live(t *testing.T) map[string]bool {
 			t.Error(err)
 		}
 	})
-	metrics := freePort(t)
+	metrics := freeport.Of(t)
 	s := start(t, fmt.Sprintf(`.:0 {
-		prometheus 127.0.0.1:%d
+		prometheus 127.0.0.1:%s
 		errors
-		health 127.0.0.1:%d
+		health 127.0.0.1:%s
 		reload
 		hosts %s/hosts example {
 			fallthrough
@@ -152,7 +153,7 @@ func live(t *testing.T) map[string]bool {
 		}
 		cache
 		forward . %s
-	}`, metrics, freePort(t), dir, dir, udp.LocalAddr()))
+	}`, metrics, freeport.Of(t), dir, dir, udp.LocalAddr()))
 	s.expect(t, dnstext.Cluster, "web.shop.svc A", "NOERROR aa rd\nweb.shop.svc A 10.96.0.10")
 	for _, name := range []string{"elsewhere.test.", "elsewhere.test.", "other.test."} {
 		m := new(dns.Msg).SetQuestion(name, dns.TypeA)
@@ -163,7 +164,7 @@ func live(t *testing.T) map[string]bool {
 	}
 	names := map[string]bool{}
 	eventually(t, func() string {
-		_, body := get(t, fmt.Sprintf("http://127.0.0.1:%d/metrics", metrics))
+		_, body := get(t, fmt.Sprintf("http://127.0.0.1:%s/metrics", metrics))
 		for line := range strings.Lines(body) {
 			if name := sampleName.FindString(line); name != "" {
 				names[name] = true

@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -40,13 +42,48 @@ func input(corefile string) caddy.Input {
 func start(t testing.TB, corefile string) *server {
 	t.Helper()
 	caddy.Quiet, dnsserver.Quiet = true, true
-	inst, err := caddy.Start(input(corefile))
-	if err != nil {
-		t.Fatalf("starting %s: %v", corefile, err)
+	for {
+		inst, err := caddy.Start(input(corefile))
+		if err != nil {
+			t.Fatalf("starting %s: %v", corefile, err)
+		}
+		s := &server{Instance: inst}
+		if s.shares(t, corefile) {
+			s.stop(t)
+			continue
+		}
+		t.Cleanup(func() { s.stop(t) })
+		return s
 	}
-	s := &server{Instance: inst}
-	t.Cleanup(func() { s.stop(t) })
-	return s
+}
+
+// shares reports whether a port that the kernel has chosen for UDP is one that
+// another server of this user has. The kernel does not mind, since both allow it
+// (SO_REUSEPORT), and gives each a part of the questions.
+func (s *server) shares(t testing.TB, corefile string) bool {
+	t.Helper()
+	own := map[int]int{}
+	for _, ln := range s.Servers() {
+		if addr, ok := ln.LocalAddr().(*net.UDPAddr); ok && !strings.Contains(corefile, fmt.Sprint(":", addr.Port)) {
+			own[addr.Port]++
+		}
+	}
+	for port, n := range own {
+		for _, table := range []string{"udp", "udp6"} {
+			sockets, err := os.ReadFile("/proc/net/" + table)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // no such family, or no Linux
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			n -= len(regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]+:%04X `, port)).FindAll(sockets, -1))
+		}
+		if n < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // stop ends the server as SIGTERM does.

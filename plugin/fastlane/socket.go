@@ -92,9 +92,8 @@ func openSockets(addr string, others, n int) (*sockets, error) {
 	}
 }
 
-// openTries is how often it is tried. Sockets of an instance that is no more may
-// close while ours are opened, and a table of /proc/net is not read at one
-// moment: it may lack a socket when others come and go.
+// openTries is how often it is tried: sockets of an instance that is no more may
+// close while ours are opened.
 const openTries = 3
 
 // Steer has the kernel give every new datagram and connection to ours. Traffic already in CoreDNS's queues stays there.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -232,10 +233,42 @@ func tcpHolders(addr string) (int, error) {
 	return holders("tcp", a.AddrPort())
 }
 
-// inodes returns those of the sockets at addr in a table of /proc/net
-// (proc_net(5)), whose second column is the local address: each word of four
-// octets in hex as the host reads it, and the port. The tenth is the inode.
-func inodes(table string, addr netip.AddrPort) (list []string, err error) {
+// inodes returns those of the sockets at addr in a table of /proc/net, each once.
+//
+// The kernel gives out such a table a page at a time, and counts from its start
+// where the next page begins: when sockets in front of that come or go meanwhile,
+// whoever they belong to, others are left out or come twice. So what one reading
+// lacks another has.
+func inodes(table string, addr netip.AddrPort) ([]string, error) {
+	return settled(func() ([]string, error) { return readInodes(table, addr) })
+}
+
+const (
+	sameReadings = 3  // in a row, that have nothing new, settle what there is
+	mostReadings = 20 // where sockets come all the time
+)
+
+// settled reads until nothing new comes, and returns all that came.
+func settled(read func() ([]string, error)) (list []string, err error) {
+	for same, n := 0, 0; same < sameReadings && n < mostReadings; n++ {
+		now, err := read()
+		if err != nil {
+			return nil, err
+		}
+		same++
+		for _, inode := range now {
+			if !slices.Contains(list, inode) {
+				list, same = append(list, inode), 0
+			}
+		}
+	}
+	return list, nil
+}
+
+// readInodes reads a table once (proc_net(5)): its second column is the local
+// address, each word of four octets in hex as the host reads it, and the port.
+// The tenth is the inode.
+func readInodes(table string, addr netip.AddrPort) (list []string, err error) {
 	f, err := os.Open("/proc/thread-self/net/" + table)
 	if err != nil {
 		return nil, err

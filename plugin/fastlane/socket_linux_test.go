@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
+	"github.com/clusterdns/clusterdns/test/freeport"
 	"github.com/coredns/coredns/plugin/pkg/reuseport"
 )
 
@@ -48,29 +49,14 @@ func newStandIn(t *testing.T, host string, sockets int) *standIn {
 // a listener beside each.
 func listenStandIn(t *testing.T, host string, sockets int) *standIn {
 	t.Helper()
-	var s *standIn
-	for tries := 0; s == nil; tries++ {
-		// The port is free for UDP, and may not be for TCP.
-		pc, err := reuseport.ListenPacket("udp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			t.Skipf("no socket at %s here: %v", host, err)
-		}
-		_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
-		l, err := net.Listen("tcp", net.JoinHostPort(host, port))
-		if err != nil {
-			pc.Close()
-			if tries == 10 {
-				t.Fatal(err)
-			}
-			continue
-		}
-		l.Close()
-		s = &standIn{addr: net.JoinHostPort(host, port), port: port, udp: []*net.UDPConn{pc.(*net.UDPConn)}}
-	}
+	// Not one that the kernel chooses: of those that are shared it may give one
+	// that a server of another process has.
+	port := freeport.Of(t)
+	s := &standIn{addr: net.JoinHostPort(host, port), port: port}
 	for len(s.udp) < sockets {
 		pc, err := reuseport.ListenPacket("udp", s.addr)
 		if err != nil {
-			t.Fatal(err)
+			t.Skipf("no socket at %s here: %v", host, err)
 		}
 		s.udp = append(s.udp, pc.(*net.UDPConn))
 	}
@@ -406,5 +392,31 @@ func TestSteerClosed(t *testing.T) {
 	lane.Close()
 	if err := lane.Steer(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Steer after Close: %v, want net.ErrClosed", err)
+	}
+}
+
+// TestSettled has tables read that lack a socket now and then, or have one twice.
+func TestSettled(t *testing.T) {
+	for _, row := range []struct{ readings, want string }{
+		{"a b,a b,a b,a b", "a b"},
+		{"b,a b,a,b,", "b a"},
+		{"a,a,a b,b,a,b c,a,a,b,d", "a b c"}, // d comes after three that have nothing new
+		{"a a,a,a,a", "a"},
+		{",,,a", ""},
+	} {
+		readings := strings.Split(row.readings, ",")
+		got, err := settled(func() ([]string, error) {
+			now := strings.Fields(readings[0])
+			readings = readings[1:]
+			return now, nil
+		})
+		if err != nil || strings.Join(got, " ") != row.want {
+			t.Errorf("%s: %v, %v; want %s", row.readings, got, err, row.want)
+		}
+	}
+	n := 0
+	got, err := settled(func() ([]string, error) { n++; return []string{fmt.Sprint(n)}, nil })
+	if err != nil || len(got) != mostReadings {
+		t.Errorf("new ones each time: %v, %v", got, err)
 	}
 }

@@ -5,8 +5,18 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"testing"
 )
+
+// The ports, and which of them this process has come to. It begins anywhere, and
+// gives no port twice: one that is free now may be one that a test has only asked
+// for.
+const first, ports = 4000, 6000
+
+var next atomic.Uint32
+
+func init() { next.Store(rand.Uint32N(ports)) }
 
 // Of returns a port that nobody has on any address, neither of UDP nor of TCP. It
 // is below those that the kernel gives to clients, and below those of the tests
@@ -15,7 +25,7 @@ import (
 func Of(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		port := strconv.Itoa(4000 + rand.IntN(6000))
+		port := strconv.Itoa(first + int(next.Add(1)%ports))
 		tcp, err := net.Listen("tcp", ":"+port)
 		if err != nil {
 			continue
