@@ -18,9 +18,10 @@ type Batch struct {
 	version uint64 // highest resourceVersion that changed a record
 	changed bool   // a record changed
 	touched []uint64
-	all     bool   // every answer changed
-	objects bool   // an object came, changed or went
-	serial  uint32 // to begin with, if not 0
+	all     bool    // every answer changed
+	objects bool    // an object came, changed or went
+	serial  uint32  // to begin with, if not 0
+	change  *Change // for followers; nil: there are none
 
 	// What clusterIPs and reverse of next get that are empty, at the end.
 	clusterIPs, reverse []leaf[*ident]
@@ -285,12 +286,15 @@ func (b *Batch) setNamespace(ns *Namespace) {
 	h := hashName(label)
 	b.next.namespaces.set(b.w.edit, h, ns, func(o *Namespace) bool { return o.Name == ns.Name })
 	b.touch(h, ns.Version)
+	b.noteNamespace(label)
 }
 
 func (b *Batch) deleteNamespace(ns *Namespace, version uint64) {
-	h := hashName(appendLabel(nil, ns.Name))
+	label := appendLabel(nil, ns.Name)
+	h := hashName(label)
 	b.next.namespaces.remove(b.w.edit, h, func(o *Namespace) bool { return o.Name == ns.Name })
 	b.touch(h, version)
+	b.noteNamespace(label)
 }
 
 // setPod adds p to the pods at its addresses, or takes it out.

@@ -13,8 +13,8 @@ import (
 // check walks all that w holds and has published and returns what is not as it
 // must be. It recomputes by scanning, without the functions that lookups use.
 func check(w *Writer) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.ix.writing.Lock()
+	defer w.ix.writing.Unlock()
 	s := w.ix.current.Load()
 	return errors.Join(
 		checkTrie("namespaces", s.namespaces), checkTrie("services", s.services),

@@ -20,6 +20,7 @@ package zone
 import (
 	"hash/maphash"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 )
 
@@ -27,13 +28,17 @@ import (
 //
 //  1. A reader loads the snapshot, one atomic load, and has names, reverse
 //     entries, serial and synced resources as they stood together.
-//  2. The Writer, holding its lock, copies what it changes, stores the new
-//     snapshot, and then moves the generations of the names it touched.
+//  2. The Writer, holding the index's lock, copies what it changes, stores the new
+//     snapshot, and then moves the generations of the names it touched. Followers
+//     are told before and after that.
 //  3. Whatever was derived from a snapshot (a cached negative answer) is good
 //     as long as the generations that it read before the snapshot stand.
 type Index struct {
 	current     atomic.Pointer[snapshot]
 	generations [1 << generationBits]atomic.Uint64
+
+	writing   sync.Mutex // while a snapshot is made and published, and followers are told
+	followers followers  // with writing locked
 
 	leftOut     atomic.Uint64
 	refused     atomic.Uint64

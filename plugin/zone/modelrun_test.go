@@ -92,6 +92,7 @@ type modelView struct {
 	v        *View
 	model    *naiveView
 	negative *NegativeCache[modelKey, Outcome]
+	follower *mapFollower // nil: nobody
 }
 
 type modelKey struct {
@@ -154,7 +155,7 @@ func (r *modelRun) view(opt Options, local []netip.Addr) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.views = append(r.views, modelView{v, &naiveView{opt, local}, cache})
+	r.views = append(r.views, modelView{v, &naiveView{opt, local}, cache, followedBy(r.t, v, len(r.views))})
 }
 
 // run does what the bytes say, one batch after the other, and asks questions
@@ -177,6 +178,9 @@ func (r *modelRun) run(events []byte) {
 		r.m.serial = r.w.Index().Serial()
 		if err := check(r.w); err != nil {
 			r.t.Fatal(err)
+		}
+		for _, v := range r.views {
+			v.follower.fill()
 		}
 		switch moved := int32(r.m.serial - serial); {
 		case moved < 0:

@@ -21,8 +21,8 @@ func (r Resource) Saves() bool { return r != Pods && r < Ingresses }
 // references: its cost is some nanoseconds for each object.
 func (w *Writer) Save() *Saved {
 	w.Update(func(*Batch) {})
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.ix.writing.Lock()
+	defer w.ix.writing.Unlock()
 	snap := w.ix.current.Load()
 	s := &Saved{Serial: snap.serial, Last: w.unsure == 0, Objects: map[Resource][]Object{}}
 	for r := range numResources {

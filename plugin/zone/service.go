@@ -163,6 +163,14 @@ func (s *service) hasAddr(addr netip.Addr) bool {
 	return s != nil && (s.hasEndpoint(addr) || s.external().has(addr))
 }
 
+// kind returns the service's kind, or -1 if it is nil or only slices are known.
+func (s *service) kind() int {
+	if s == nil || s.obj == nil {
+		return -1
+	}
+	return int(s.obj.Kind)
+}
+
 func (s *service) clusterIPs() []netip.Addr {
 	if s == nil || s.obj == nil {
 		return nil

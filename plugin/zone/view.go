@@ -80,7 +80,8 @@ type View struct {
 	servers atomic.Pointer[nameServers] // as last found
 	// searches is a second since 1970 in the upper half, and how many searches
 	// for nearest names there were in it.
-	searches atomic.Uint64
+	searches  atomic.Uint64
+	following viewFollowers
 
 	nameServer, hostmaster []byte // the labels of both below every origin
 	apex                   []byte // in external zones: the last of those, folded
@@ -158,10 +159,6 @@ func (v *View) SetLocalAddrs(addrs []netip.Addr) {
 
 // Index returns the index that v shows.
 func (v *View) Index() *Index { return v.ix.Load() }
-
-// Show makes v show ix from the next lookup on. Answers that were looked up
-// before stay those of the index before.
-func (v *View) Show(ix *Index) { v.ix.Store(ix) }
 
 // Needs returns the resources that answers may depend on.
 func (v *View) Needs() []Resource {

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"sync/atomic"
 )
 
@@ -23,8 +22,7 @@ import (
 // that grows with every load. Pods do not move the serial: no zone transfer
 // shows them.
 type Writer struct {
-	mu       sync.Mutex
-	ix       *Index
+	ix       *Index // its mutex is held for all that follows but freeing and queue
 	edit     edit
 	numbered bool   // a serial has been given
 	unsure   uint16 // resources that a list is to move the serial for: more may have been published than was saved
@@ -102,11 +100,14 @@ func (w *Writer) Index() *Index { return w.ix }
 
 // update calls the functions of changes, in their order, and then publishes everything that they did.
 func (w *Writer) update(changes []change) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.ix.writing.Lock()
+	defer w.ix.writing.Unlock()
 	w.edit = edit(edits.Add(1))
 	b := &Batch{w: w, next: *w.ix.current.Load(), dirty: map[*serviceState]map[string]*EndpointSlice{}, gone: map[*serviceState]uint64{}}
 	b.next.edit = w.edit
+	if len(w.ix.followers) > 0 {
+		b.change = new(Change)
+	}
 	for i := range changes {
 		changes[i].fn(b)
 	}
@@ -141,7 +142,20 @@ func (b *Batch) publish() {
 		b.next.serial = w.nextSerial(uint32(b.version))
 	}
 	next := b.next // the batch itself, and what it touched, is garbage
+	told := b.told(&next)
+	for _, f := range told {
+		f.Before(b.change)
+	}
 	w.ix.current.Store(&next)
+	b.moveGenerations()
+	for _, f := range told {
+		f.After(b.change)
+	}
+}
+
+// moveGenerations makes void what was derived from the snapshot before.
+func (b *Batch) moveGenerations() {
+	w := b.w
 	if b.all {
 		for i := range w.ix.generations {
 			w.ix.generations[i].Add(1)
@@ -191,6 +205,7 @@ func (b *Batch) compile(st *serviceState) {
 	b.touch(st.id.hash, max(st.compiled.changedBy(old), b.gone[st]))
 	if !st.id.imported { // addresses are named in the cluster's own zone
 		b.reindex(st.id, old, st.compiled)
+		b.noteService(st.id, old, st.compiled)
 	}
 }
 
