@@ -12,6 +12,8 @@ import (
 type Change struct {
 	// All says that everything may change, and that the lists are not to be read.
 	All bool
+	// Stale says that answers begin or cease to be stale, all of them.
+	Stale bool
 	// Services are folded labels in wire format, "<service>.<namespace>", whose
 	// answers or existence change, and Namespaces likewise "<namespace>".
 	Services, Namespaces [][]byte
@@ -185,10 +187,11 @@ func (b *Batch) told(next *snapshot) followers {
 		return nil
 	}
 	c, now := b.change, b.w.ix.current.Load()
+	c.Stale = next.stale() != now.stale()
 	switch {
 	case next.synced != now.synced:
 		*c = Change{All: true} // what was Unready is not any more, or now is
-	case c.All, len(c.Services)+len(c.Namespaces)+len(c.Addrs) > 0, next.serial != now.serial, next.stale() != now.stale():
+	case c.All, c.Stale, len(c.Services)+len(c.Namespaces)+len(c.Addrs) > 0, next.serial != now.serial:
 	default:
 		return nil // pods, and what explanations have
 	}

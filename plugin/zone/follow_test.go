@@ -52,6 +52,7 @@ func (f *mapFollower) fill() {
 		f.t.Fatal(f.wrong)
 	}
 	if !f.void {
+		f.check("later")
 		return
 	}
 	f.void = false
@@ -69,12 +70,10 @@ func (f *mapFollower) fill() {
 func (f *mapFollower) ready() bool { return f.v.Index().Synced(f.v.Needs()...) && !f.v.Stale() }
 
 func (f *mapFollower) Before(c *Change) {
+	f.check("when it is told")
 	f.serialKnown = false
-	switch {
-	case c.All:
+	if c.All || c.Stale || len(c.Namespaces) > 0 { // a service's name needs its namespace
 		f.open = false
-	case len(c.Namespaces) > 0:
-		f.open = false // a name below a namespace needs it too
 	}
 	for _, labels := range c.Services {
 		f.names[string(labels)] = mappedName{}
@@ -214,6 +213,9 @@ func (f *mapFollower) viewSays(labels string, qtype uint16) string {
 	var a Answer
 	f.v.Lookup(&a, wireName(f.t, labels+".cluster.local."), qtype)
 	serial := a.snap.serial
+	if a.Stale() {
+		return "stale"
+	}
 	switch a.Outcome {
 	case NameError:
 		return fmt.Sprint("NXDOMAIN ", serial)
@@ -269,6 +271,9 @@ func (s *script) note(when string, c *Change) {
 	if c.All {
 		line = append(line, "all")
 	}
+	if c.Stale {
+		line = append(line, "stale")
+	}
 	for _, labels := range slices.Concat(c.Namespaces, c.Services) {
 		line = append(line, dnswire.NameString(append(slices.Clip(labels), 0)))
 	}
@@ -303,7 +308,7 @@ func TestFollow(t *testing.T) {
 	drop(w, Namespaces, "", "shop", 10)
 	want("a namespace", "before 9 shop.", "after 10 shop.")
 	w.Update(func(b *Batch) { b.SetSilent(Services, true) })
-	want("silence", "before 10", "after 10")
+	want("silence", "before 10 stale", "after 10 stale")
 	w.Update(func(b *Batch) { b.Drop(Pods) })
 	want("what is not synced any more", "before 10 all", "after 10 all")
 	var many strings.Builder
