@@ -1,9 +1,12 @@
 package zone
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
 )
 
 // Change is what the publication of a snapshot changes of a cluster's services,
@@ -153,6 +156,53 @@ func (v *View) Exists(labels []byte) bool {
 	svc := serviceOf(&s.services, labels, hash)
 	return svc != nil && svc.obj != nil && v.lists(svc.id.Namespace)
 }
+
+// Size returns how many names there are for Exists, at most, and how many
+// ClusterIPs.
+func (ix *Index) Size() (names, addrs int) {
+	s := ix.current.Load()
+	return s.namespaces.len + s.services.len, s.clusterIPs.len
+}
+
+// Rules are how a View answers in a zone, for who does so in its place.
+type Rules struct {
+	TTL      uint32
+	Reverse  bool     // below in-addr.arpa or ip6.arpa
+	Explains bool     // replies without records to queries with EDNS may say why
+	Primary  []byte   // the zone that PTRs point into, in wire format and lower case
+	Below    [][]byte // likewise, others of the view's zones that are below this one
+}
+
+// Rules returns how v answers in a zone, given in wire format and lower case. If
+// names in it are not those of a cluster's services alone, or it is none of v's
+// zones, why says so.
+func (v *View) Rules(zone []byte) (r Rules, why string) {
+	if v.opt.External != nil || v.opt.Gateway != nil {
+		return r, "it is no cluster's zone"
+	}
+	r = Rules{TTL: v.opt.TTL, Reverse: isReverse(zone), Explains: v.opt.Explain > 0, Primary: v.primary}
+	why = "it is part of another zone"
+	for _, o := range v.origins {
+		switch {
+		case bytes.Equal(o.wire, zone) && o.multicluster:
+			why = "it is a multi-cluster zone"
+		case bytes.Equal(o.wire, zone):
+			why = ""
+		case dnswire.IsSubdomain(o.wire, zone):
+			r.Below = append(r.Below, o.wire)
+		}
+	}
+	switch {
+	case why != "":
+	case dnswire.IsSubdomain(inAddrArpa, zone) && !r.Reverse, dnswire.IsSubdomain(ip6Arpa, zone) && !r.Reverse:
+		why = "reverse zones are below it"
+	case r.Reverse && v.opt.SelectedNamespaces: // Follower is not told of these
+		why = "addresses have other names when namespace_labels selects another namespace"
+	}
+	return r, why
+}
+
+var inAddrArpa, ip6Arpa = []byte("\x07in-addr\x04arpa\x00"), []byte("\x03ip6\x04arpa\x00")
 
 // noteService notes that a service changed, for followers.
 func (b *Batch) noteService(id *ident, old, new *service) {
