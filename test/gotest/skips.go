@@ -16,6 +16,7 @@ var skips = []struct {
 	{"plugin/fastlane/mmsg", "TestNoAllocs", true, racing},
 	{"test/controlplane/e2e", "TestSoak", false, "it takes half an hour: make soak"},
 	{"test/controlplane/e2e", "TestLookupsMemory", false, "it fills a cluster with 100,000 pods: make lookups"},
+	{"bench/cmd/echo", "TestEcho", false, "it loads a BPF program, which takes CAP_BPF or root"},
 	{"plugin/fastlane/mmsg", "TestPending/single", false, "where there is no recvmmsg nothing says what waits"},
 }
 
