@@ -211,3 +211,33 @@ func (c *Cluster) Stop() error {
 	}
 	return errors.Join(append(errs, c.up.Stop())...)
 }
+
+// Pause stops API server and etcd where they are, so that they use nothing, and
+// returns what has them go on. Whoever follows the API server calls it silent after
+// some seconds.
+func (c *Cluster) Pause() (resume func() error, err error) {
+	children, err := peer.Children(c.up.PID)
+	if err != nil {
+		return nil, err
+	}
+	pids := []int{c.up.PID}
+	for pid := range children {
+		pids = append(pids, pid)
+	}
+	if c.apiServer.own != nil {
+		pids = append(pids, c.apiServer.own.PID)
+	}
+	signal := func(s syscall.Signal) (err error) {
+		for _, pid := range pids {
+			if one := syscall.Kill(pid, s); one != nil {
+				err = errors.Join(err, fmt.Errorf("sending %v to process %d of the control plane: %w", s, pid, one))
+			}
+		}
+		return err
+	}
+	resume = func() error { return signal(syscall.SIGCONT) }
+	if err := signal(syscall.SIGSTOP); err != nil {
+		return nil, errors.Join(err, resume())
+	}
+	return resume, nil
+}

@@ -3,9 +3,11 @@ package peer
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/clusterdns/clusterdns/bench/results"
+	"github.com/clusterdns/clusterdns/bench/veth"
 	"github.com/clusterdns/clusterdns/bench/world"
 )
 
@@ -16,14 +18,16 @@ type Config struct {
 	Dir    string // of its own; made if missing
 	CPUs   string // the cores that it runs on, as taskset has them
 	Cores  int    // how many those are
-	IP     string // that it listens on, of loopback
+	IP     string // that it listens on, of loopback or of Pair
+
+	Pair veth.Pair // whose namespaces it and those who ask are in; without one, this program's
 
 	// One of these says where it has the cluster from.
 	API      *API     // the API server, as a pod has it: CoreDNS and clusterdns
 	Manifest string   // a file of objects: clusterdns
 	Zones    []string // files in the order of world.Zones: NSD and Knot
 
-	NoLane  bool     // clusterdns with the option "fastlane off"
+	Lane    string   // clusterdns' option "fastlane"
 	Plugins []string // more lines of the server block: CoreDNS and clusterdns
 	Env     []string // more environment
 }
@@ -35,11 +39,11 @@ type API struct {
 	CA         string // path of the certificates that the API server is verified with
 }
 
-// ports that a peer listens on, all on loopback.
+// ports that a peer listens on.
 type ports struct{ dns, health, ready, metrics int }
 
-// configuration returns the peer's configuration file, its content and the
-// command that uses it.
+// configuration returns the peer's configuration file, if it has one, its content
+// and the command that uses it.
 func (c Config) configuration(p ports) (file, content string, command []string) {
 	switch c.Name {
 	case results.NSD:
@@ -48,6 +52,8 @@ func (c Config) configuration(p ports) (file, content string, command []string) 
 	case results.Knot:
 		file = filepath.Join(c.Dir, "knot.conf")
 		return file, c.knot(p), []string{c.Binary, "-c", file}
+	case results.Echo:
+		return "", "", []string{c.Binary, "-interface", veth.Interface, "-port", strconv.Itoa(p.dns)}
 	}
 	file = filepath.Join(c.Dir, "Corefile")
 	return file, c.corefile(p), []string{c.Binary, "-conf", file}
@@ -61,8 +67,8 @@ func (c Config) corefile(p ports) string {
 	if c.Manifest != "" {
 		stanza = append(stanza, "manifests "+c.Manifest)
 	}
-	if c.NoLane {
-		stanza = append(stanza, "fastlane off")
+	if c.Lane != "" {
+		stanza = append(stanza, "fastlane "+c.Lane)
 	}
 	cache := []string{"cache 30 {", "    disable success cluster.local", "    disable denial cluster.local", "}"}
 	if c.Name == results.CoreDNSCache {

@@ -30,7 +30,7 @@ func TestConfiguration(t *testing.T) {
 			[]string{"\n    cache 30\n    reload\n"}, []string{"disable"},
 		},
 		{
-			Config{Name: results.Chain, Binary: "/b/clusterdns", Dir: "/d", IP: "127.0.0.1", Cores: 1, Manifest: "/w.json", NoLane: true, Plugins: []string{"pprof 127.0.0.1:6"}},
+			Config{Name: results.Chain, Binary: "/b/clusterdns", Dir: "/d", IP: "127.0.0.1", Cores: 1, Manifest: "/w.json", Lane: "off", Plugins: []string{"pprof 127.0.0.1:6"}},
 			"/d/Corefile", "/b/clusterdns -conf /d/Corefile",
 			[]string{"        manifests /w.json\n        fastlane off\n    }\n", "disable success", "    pprof 127.0.0.1:6\n}\n"}, nil,
 		},
@@ -45,6 +45,9 @@ func TestConfiguration(t *testing.T) {
 		{
 			Config{Name: results.Knot, Binary: "/b/knotd", Dir: "/d", IP: "::1", Cores: 2, Zones: zones}, "/d/knot.conf", "/b/knotd -c /d/knot.conf",
 			[]string{"listen: ::1@1053\n", "udp-workers: 2\n", "tcp-workers: 2\n", "socket-affinity: on\n", "domain: 10.in-addr.arpa\n    file: /z/reverse\n"}, []string{"%!", "rrl"},
+		},
+		{
+			Config{Name: results.Echo, Binary: "/b/echo", Dir: "/d"}, "", "/b/echo -interface veth0 -port 1053", nil, nil,
 		},
 	} {
 		file, content, command := row.config.configuration(p)

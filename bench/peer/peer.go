@@ -44,8 +44,10 @@ func Start(c Config) (*Peer, error) {
 	}
 	p := ports{dns: free[0], health: free[1], ready: free[2], metrics: free[3]}
 	file, content, command := c.configuration(p)
-	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+	if file != "" {
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+		}
 	}
 	command = append([]string{"taskset", "-c", c.CPUs}, command...)
 	env := slices.Clone(c.Env)
@@ -53,7 +55,7 @@ func Start(c Config) (*Peer, error) {
 		env = append(env, "KUBERNETES_SERVICE_HOST="+c.API.Host, "KUBERNETES_SERVICE_PORT="+c.API.Port, "TOKEN="+c.API.Token)
 		command = c.API.inPod(command)
 	}
-	process, err := Run(filepath.Join(c.Dir, "log"), c.Dir, env, command...)
+	process, err := Run(filepath.Join(c.Dir, "log"), c.Dir, env, c.Pair.Server.Command(command...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ const retry = 200 * time.Millisecond
 func (p *Peer) Await(ctx context.Context, q question.Question) (time.Duration, error) {
 	var at time.Time
 	err := p.Wait(ctx, time.Millisecond, p.Config.Name+" to answer "+q.Name, func() error {
-		err := Ask(p.Addr, q, retry)
+		err := p.Ask(q, retry)
 		at = time.Now()
 		return err
 	})
@@ -96,10 +98,15 @@ func (p *Peer) Await(ctx context.Context, q question.Question) (time.Duration, e
 
 // Ask asks a question once over UDP, and returns an error unless the answer is
 // right and comes in time.
-func Ask(addr string, q question.Question, timeout time.Duration) error {
+func (p *Peer) Ask(q question.Question, timeout time.Duration) error {
+	conn, err := p.Config.Pair.Client.Dial("udp", p.Addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	m := new(dns.Msg)
 	m.SetQuestion(q.Name, q.Type)
-	r, _, err := (&dns.Client{Timeout: timeout}).Exchange(m, addr)
+	r, _, err := (&dns.Client{Timeout: timeout}).ExchangeWithConn(m, &dns.Conn{Conn: conn})
 	if err != nil {
 		return err
 	}
@@ -112,7 +119,10 @@ func (p *Peer) Metric(ctx context.Context, name string) (sum float64, err error)
 	if err != nil {
 		return 0, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
+		return p.Config.Pair.Server.Dial(network, addr)
+	}}}
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("metric %s of %s: %w", name, p.Config.Name, err)
 	}

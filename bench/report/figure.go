@@ -52,10 +52,12 @@ var looks = map[string]look{
 	results.Ours:         {color.RGBA{0, 114, 178, 255}, 3, nil, draw.CircleGlyph{}, "clusterdns"},
 	results.Chain:        {color.RGBA{86, 180, 233, 255}, 3, nil, draw.BoxGlyph{}, "clusterdns, lane off"},
 	results.Console:      {color.RGBA{0, 158, 115, 255}, 1.5, nil, draw.RingGlyph{}, "clusterdns, console"},
+	results.Kernel:       {color.RGBA{204, 121, 167, 255}, 3, nil, draw.SquareGlyph{}, "clusterdns, kernel"},
 	results.CoreDNS:      {color.RGBA{213, 94, 0, 255}, 1.5, nil, draw.PyramidGlyph{}, "CoreDNS"},
 	results.CoreDNSCache: {color.RGBA{230, 159, 0, 255}, 1.5, []vg.Length{5, 3}, draw.TriangleGlyph{}, "CoreDNS, cache"},
 	results.NSD:          {color.RGBA{90, 90, 90, 255}, 1.5, nil, draw.CrossGlyph{}, "NSD"},
 	results.Knot:         {color.RGBA{160, 160, 160, 255}, 1.5, []vg.Length{2, 2}, draw.PlusGlyph{}, "Knot"},
+	results.Echo:         {color.RGBA{0, 0, 0, 255}, 1, []vg.Length{1, 2}, draw.CrossGlyph{}, "echo"},
 }
 
 func (l look) line() draw.LineStyle {

@@ -9,11 +9,15 @@ import (
 
 func TestGoals(t *testing.T) {
 	const ours, console, chain, stock, nsd, knot = results.Ours, results.Console, results.Chain, results.CoreDNS, results.NSD, results.Knot
+	const kernel, echo = results.Kernel, results.Echo
 	cpu := func(proto, mix string) subject {
 		return subject{what: "cpu_per_query", mix: mix, proto: proto, load: results.Saturated, cores: 1}
 	}
 	everyday := func(what string) subject {
 		return subject{what: what, mix: "clusterip", proto: "udp", load: results.PerSecond(4000), cores: 2}
+	}
+	veth := func(what string) subject {
+		return subject{what: what, mix: "clusterip", proto: "veth", load: results.PerSecond(4000), cores: 2}
 	}
 	counted := func(load string) subject {
 		return subject{what: "cpu_per_query", mix: "clusterip", proto: "udp", load: load, cores: 1}
@@ -33,6 +37,14 @@ func TestGoals(t *testing.T) {
 		{everyday("machine_per_query"), "µs", map[string]float64{ours: 11.2, stock: 44, nsd: 20, knot: 10}, ""},
 		{everyday("latency_p50"), "µs", map[string]float64{ours: 49, nsd: 50, knot: 40}, "met"},
 		{everyday("latency_p99"), "µs", map[string]float64{ours: 51, nsd: 50, knot: 60}, "**not met**"},
+		{veth("added_per_query"), "µs", map[string]float64{kernel: 1, ours: 9, nsd: 4.1, knot: 5}, "met"},
+		{veth("added_per_query"), "µs", map[string]float64{kernel: 1.1, ours: 0.1, nsd: 5, knot: 4}, "**not met**"},
+		{veth("added_per_query"), "µs", map[string]float64{ours: 0.1, nsd: 5, knot: 4}, "not measured"},
+		{veth("machine_per_query"), "µs", map[string]float64{kernel: 21, echo: 20, nsd: 24}, ""},
+		{veth("latency_mean"), "µs", map[string]float64{kernel: 19, echo: 18, nsd: 60, knot: 40}, "met"},
+		{veth("latency_mean"), "µs", map[string]float64{kernel: 21, echo: 18, nsd: 40, knot: 60}, "**not met**"},
+		{veth("cpu_share"), "%", map[string]float64{kernel: 21}, "not measured"},
+		{subject{what: "cpu_share", proto: "veth", load: results.Idle}, "%", map[string]float64{kernel: 21}, ""},
 		{subject{what: "cpu_idle"}, "%", map[string]float64{ours: 0.19}, "met"},
 		{subject{what: "cpu_idle"}, "%", map[string]float64{ours: 0.21}, "**not met**"},
 		{cpu("udp", "clusterip"), "µs", map[string]float64{ours: 4.9, stock: 20, nsd: 5, knot: 6, chain: 14.9}, "met,met,met,not measured"},
@@ -116,5 +128,35 @@ func TestVerdicts(t *testing.T) {
 	want := "| peak RSS, Corefile reload after a fresh start | ≤ 1.1 × steady | met in 1, no difference in 1, **not met** in 1, too few rounds in 2, not measured in 1 of 6 rows |\n"
 	if !strings.Contains(tab.summary(), want) {
 		t.Errorf("no line %s in\n%s", want, tab.summary())
+	}
+}
+
+// TestUsesNothing tells what a server uses while its kernel lane answers from what it
+// does when nobody asks.
+func TestUsesNothing(t *testing.T) {
+	for _, c := range []struct {
+		asked []float64
+		want  verdict
+	}{
+		{[]float64{0.6, 0.62, 0.64, 0.66, 0.7}, met},
+		{[]float64{0.1, 0.1, 0.1, 0.1, 0.1}, met},
+		{[]float64{0.8, 0.9, 1, 1.1, 1.2}, notMet},
+		{[]float64{0.8, 0.9, 1, 1.1}, tooFew},
+	} {
+		var samples []results.Sample
+		for load, values := range map[string][]float64{results.Idle: {0.5, 0.61, 0.65, 0.67, 0.71}, results.Saturated: c.asked} {
+			for i, v := range values {
+				s := results.Sample{What: "cpu_share", Proto: "veth", World: "100", Load: load, Cores: 2, Peer: results.Kernel, Round: i, Value: v, Unit: "%"}
+				if load != results.Idle {
+					s.Mix = "clusterip"
+				}
+				samples = append(samples, s)
+			}
+		}
+		tab := newTable(&results.Results{Samples: samples})
+		w := tab.find(subject{"cpu_share", "clusterip", "100", "veth", results.Saturated, 2})
+		if _, got := tab.goals(w); got != string(c.want) {
+			t.Errorf("%v: %q, want %s", c.asked, got, c.want)
+		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // without extension. Those for which nothing was measured are left out.
 func Plots(r *results.Results, dir string) (files []string, err error) {
 	t := newTable(r)
-	for _, make := range []func(*table) (*figure, error){rateFigure, latencyFigure, cpuFigure, memoryFigure, growthFigure} {
+	for _, make := range []func(*table) (*figure, error){rateFigure, latencyFigure, cpuFigure, memoryFigure, growthFigure, kernelFigure} {
 		f, err := make(t)
 		if err == nil && f != nil {
 			err = f.save(dir)
@@ -65,28 +65,67 @@ func cpuFigure(t *table) (*figure, error) {
 	}
 	ids := measured(bars, results.CoreDNSCache)
 	p := newPlot("", "", "CPU per query, user and system (µs)")
-	group := float64(figureWidth-legendWidth-1*vg.Inch) / float64(len(bars))
-	width := vg.Length(group * 0.8 / float64(len(ids)))
 	var names []string
-	highest := 0.0
 	for _, w := range bars {
 		name, detail, ok := strings.Cut(mixName(w.mix), ", ")
 		if !ok && name == strings.ToLower(name) { // words, not a type
 			name, detail, _ = strings.Cut(name, " ")
 		}
 		names = append(names, name+"\n"+detail+" ") // all of two lines, so that they are level
-		for _, id := range ids {
-			highest = max(highest, w.peers[id].median)
-		}
 	}
+	if err := addBars(p, bars, ids, names, figureWidth-legendWidth-1*vg.Inch); err != nil {
+		return nil, err
+	}
+	return &figure{file: "cpu-per-query", title: "CPU per query at saturation over UDP, " + worldName(world), panels: []*plot.Plot{p}, legend: ids}, nil
+}
+
+// kernelFigure shows what servers add to an echo on a veth pair, and their mean latency.
+func kernelFigure(t *table) (*figure, error) {
+	world := t.mainWorld()
+	f := &figure{file: "kernel-lane"}
+	var all []row
+	kinds := []struct{ what, title, unit string }{
+		{"added_per_query", "CPU of the machine beyond an echo's", "CPU per query (µs)"},
+		{"latency_mean", "mean latency", "latency (µs)"},
+	}
+	for _, kind := range kinds {
+		bars := t.where(func(w row) bool { return w.what == kind.what && w.proto == "veth" && w.world == world })
+		if len(bars) == 0 {
+			continue
+		}
+		ids := measured(bars)
+		var names []string
+		for _, w := range bars {
+			names = append(names, strings.Replace(loadName(w.load), " ", "\n", 1)+" ")
+		}
+		p := newPlot(kind.title, "", kind.unit)
+		if err := addBars(p, bars, ids, names, (figureWidth-legendWidth-1.5*vg.Inch)/vg.Length(len(kinds))); err != nil {
+			return nil, err
+		}
+		f.panels, all = append(f.panels, p), append(all, bars...)
+		f.title = "Over a veth pair, " + mixName(bars[0].mix) + ", " + worldName(world)
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	f.legend = measured(all)
+	return f, nil
+}
+
+// addBars adds a group of bars for every row to a panel of a width, a bar for every
+// peer.
+func addBars(p *plot.Plot, bars []row, ids, names []string, room vg.Length) error {
+	width := room / vg.Length(len(bars)) * 0.8 / vg.Length(len(ids))
+	lowest, highest := 0.0, 0.0
 	for i, id := range ids {
 		values := make(plotter.Values, len(bars))
 		for j, w := range bars {
 			values[j] = w.peers[id].median
+			lowest, highest = min(lowest, values[j]), max(highest, values[j])
 		}
 		chart, err := plotter.NewBarChart(values, width)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		chart.Color = looks[id].color
 		chart.LineStyle.Width = 0
@@ -99,8 +138,8 @@ func cpuFigure(t *table) (*figure, error) {
 	p.NominalX(names...)
 	p.X.Padding, p.Y.Padding = 4, 0
 	p.X.Min, p.X.Max = -0.5, float64(len(bars))-0.5
-	p.Y.Min, p.Y.Max = 0, 1.08*highest
-	return &figure{file: "cpu-per-query", title: "CPU per query at saturation over UDP, " + worldName(world), panels: []*plot.Plot{p}, legend: ids}, nil
+	p.Y.Min, p.Y.Max = 1.08*lowest, 1.08*highest
+	return nil
 }
 
 // bare is a plotter without the margins that gonum gives it.

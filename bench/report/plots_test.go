@@ -24,6 +24,12 @@ func all() *results.Results {
 				}
 			}
 		}
+		for i, load := range []string{results.PerSecond(4000), results.Saturated} {
+			r.Samples = append(r.Samples,
+				results.Sample{What: "machine_per_query", World: "1000", Mix: "clusterip", Proto: "veth", Load: load, Cores: 2, Peer: peer, Value: 30, Unit: "µs"},
+				results.Sample{What: "machine_per_query", World: "1000", Mix: "clusterip", Proto: "veth", Load: load, Cores: 2, Peer: results.Echo, Round: i, Value: 31, Unit: "µs"},
+				results.Sample{What: "latency_mean", World: "1000", Mix: "clusterip", Proto: "veth", Load: load, Cores: 2, Peer: peer, Value: 18, Unit: "µs"})
+		}
 		r.Series = append(r.Series, results.Series{What: "rss", Peer: peer, World: "1000", Unit: "MB",
 			T: []float64{0, 1, 2}, V: []float64{10, 30, 20}, Marks: []results.Mark{{T: 0, Name: "start"}, {T: 1, Name: "synced"}, {T: 1.01, Name: "relist"}}})
 	}
@@ -33,7 +39,7 @@ func all() *results.Results {
 func TestPlots(t *testing.T) {
 	dir := t.TempDir()
 	files, err := Plots(all(), dir)
-	if want := []string{"cpu-rate", "rate-latency", "cpu-per-query", "memory", "world-size"}; err != nil || !slices.Equal(files, want) {
+	if want := []string{"cpu-rate", "rate-latency", "cpu-per-query", "memory", "world-size", "kernel-lane"}; err != nil || !slices.Equal(files, want) {
 		t.Fatalf("plots %q, %v; want %q", files, err, want)
 	}
 	// Texts that each must have: names of peers, units, what was marked.
@@ -42,6 +48,7 @@ func TestPlots(t *testing.T) {
 		"cpu-rate":      {"one core", "two cores", "queries a second", "4,000", "clusterdns"},
 		"rate-latency":  {"median", "99th percentile", "queries a second", "clusterdns"},
 		"memory":        {"RSS (MB)", "clusterdns", "CoreDNS", "synced", "relist", "seconds since the start"},
+		"kernel-lane":   {"Over a veth pair, ClusterIP A, 1,000 services", "4,000", "saturation", "mean latency", "beyond an echo", "clusterdns", "CoreDNS", "18"},
 		"world-size":    {"services in the cluster", "1,000", "clusterdns"},
 	}
 	for _, file := range files {
@@ -84,7 +91,7 @@ func TestPlotsOfLittle(t *testing.T) {
 	}{
 		{new(results.Results), nil},
 		{medians, []string{"rate-latency"}},
-		{zeros, []string{"cpu-per-query", "world-size"}},
+		{zeros, []string{"cpu-per-query", "world-size", "kernel-lane"}},
 	} {
 		files, err := Plots(c.of, t.TempDir())
 		if err != nil || !slices.Equal(files, c.want) {

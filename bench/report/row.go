@@ -17,10 +17,12 @@ var peers = []struct{ id, name string }{
 	{results.Ours, "clusterdns"},
 	{results.Chain, "clusterdns, fast lane off"},
 	{results.Console, "clusterdns, console"},
+	{results.Kernel, "clusterdns, kernel lane"},
 	{results.CoreDNS, "CoreDNS"},
 	{results.CoreDNSCache, "CoreDNS with cache"},
 	{results.NSD, "NSD"},
 	{results.Knot, "Knot"},
+	{results.Echo, "echo in the kernel"},
 }
 
 // row is all that was measured of one thing, of every peer.
@@ -50,7 +52,7 @@ func rows(r *results.Results) []row {
 	}
 	values := make(map[cell][]float64)
 	units := make(map[subject]string)
-	for _, s := range r.Samples {
+	for _, s := range append(added(r.Samples), r.Samples...) {
 		if !s.Void {
 			c := cell{subjectOf(s), s.Peer}
 			values[c] = append(values[c], s.Value)
@@ -81,6 +83,31 @@ func rows(r *results.Results) []row {
 	all := slices.Collect(maps.Values(bySubject))
 	slices.SortFunc(all, func(a, b row) int { return a.compare(b.subject) })
 	return all
+}
+
+// added returns what servers that were reached over a veth pair cost the machine beyond
+// what the echo did, in the same round and at the same load. Rounds in which either is
+// void are left out.
+func added(samples []results.Sample) (sums []results.Sample) {
+	type at struct {
+		subject
+		round int
+	}
+	echo := make(map[at]float64)
+	counts := func(s results.Sample) bool { return s.What == "machine_per_query" && s.Proto == "veth" && !s.Void }
+	for _, s := range samples {
+		if s.Peer == results.Echo && counts(s) {
+			echo[at{subjectOf(s), s.Round}] = s.Value
+		}
+	}
+	for _, s := range samples {
+		if floor, ok := echo[at{subjectOf(s), s.Round}]; ok && s.Peer != results.Echo && counts(s) {
+			s.What = "added_per_query"
+			s.Value -= floor
+			sums = append(sums, s)
+		}
+	}
+	return sums
 }
 
 // growth returns for every kind of question that was asked as fast as possible
@@ -227,7 +254,7 @@ func mixName(id string) string {
 }
 
 // protos are ways to ask, in the order of rows. The first goes without saying.
-var protos = []struct{ id, name string }{{"udp", ""}, {"udp6", "over IPv6"}, {"tcp", "TCP, 16 in flight"}, {"tcp1", "TCP, one in flight"}}
+var protos = []struct{ id, name string }{{"udp", ""}, {"udp6", "over IPv6"}, {"tcp", "TCP, 16 in flight"}, {"tcp1", "TCP, one in flight"}, {"veth", "over a veth pair"}}
 
 func protoIndex(id string) int {
 	return slices.IndexFunc(protos, func(p struct{ id, name string }) bool { return p.id == id })

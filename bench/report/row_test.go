@@ -143,3 +143,31 @@ func TestLimitedRate(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestAdded subtracts from each round the echo's of the same round and load.
+func TestAdded(t *testing.T) {
+	at := func(peer, load string, round int, value float64) results.Sample {
+		return results.Sample{What: "machine_per_query", Mix: "clusterip", World: "100", Proto: "veth", Load: load, Cores: 2, Peer: peer, Round: round, Value: value, Unit: "µs"}
+	}
+	void := at(results.Echo, "4000/s", 2, 1)
+	void.Void = true
+	loopback := at(results.NSD, "4000/s", 0, 99)
+	loopback.Proto = "udp"
+	samples := []results.Sample{
+		at(results.NSD, "4000/s", 0, 50), at(results.NSD, "4000/s", 1, 60), at(results.NSD, "4000/s", 2, 70), at(results.NSD, "16000/s", 0, 30),
+		at(results.Echo, "4000/s", 0, 41), at(results.Echo, "4000/s", 1, 53), void, at(results.Echo, "16000/s", 0, 31), loopback,
+	}
+	got := make(map[string]stat)
+	for _, w := range rows(&results.Results{Samples: samples}) {
+		if w.what == "added_per_query" {
+			if len(w.peers) != 1 || w.unit != "µs" {
+				t.Errorf("%+v", w)
+			}
+			got[w.load] = w.peers[results.NSD]
+		}
+	}
+	want := map[string]stat{"4000/s": statOf([]float64{9, 7}), "16000/s": statOf([]float64{-1})}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

@@ -83,6 +83,9 @@ func about(r *results.Results) string {
 	if version := r.Versions["dnsperf"]; version != "" {
 		fmt.Fprintf(&b, "- dnsperf: %s\n", version)
 	}
+	for _, step := range slices.Sorted(maps.Keys(r.LeftOut)) {
+		fmt.Fprintf(&b, "- left out: %s: %s\n", step, r.LeftOut[step])
+	}
 	return b.String()
 }
 

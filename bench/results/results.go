@@ -14,10 +14,12 @@ const (
 	Ours         = "clusterdns"         // with the fast lane
 	Chain        = "clusterdns-chain"   // the same binary with the fast lane off
 	Console      = "clusterdns-console" // with the fast lane, and the plugin console counting who asks what
+	Kernel       = "clusterdns-kernel"  // with the fast lane, part of it in the kernel
 	CoreDNS      = "coredns"            // stock
 	CoreDNSCache = "coredns-cache"      // stock, with the plugin cache
 	NSD          = "nsd"                // serving the same names as a static zone
 	Knot         = "knot"               // likewise
+	Echo         = "echo"               // no server: a program in the kernel that sends every question back
 )
 
 // Results is everything that one run of the comparison measured.
@@ -25,8 +27,9 @@ type Results struct {
 	Machine  map[string]string `json:"machine"` // cpu, cores, kernel, memory, os, debian, go
 	Commit   string            `json:"commit"`  // of this repository, with -dirty if files were changed; empty if unknown
 	Started  time.Time         `json:"started"`
-	Plan     string            `json:"plan"`     // what was to be measured: full, paced, quick or smoke
-	Versions map[string]string `json:"versions"` // by peer or tool, with what matters of how it was built
+	Plan     string            `json:"plan"`               // what was to be measured: full, paced, quick or smoke
+	Versions map[string]string `json:"versions"`           // by peer or tool, with what matters of how it was built
+	LeftOut  map[string]string `json:"left_out,omitempty"` // steps that this machine cannot do, with the reason
 	Samples  []Sample          `json:"samples"`
 	Series   []Series          `json:"series,omitempty"`
 }
@@ -37,7 +40,7 @@ type Sample struct {
 	What  string `json:"what"`            // cpu_per_query, latency_p99, rss_steady, ...
 	Mix   string `json:"mix,omitempty"`   // the kind of questions asked
 	World string `json:"world,omitempty"` // the cluster served, by its number of services
-	Proto string `json:"proto,omitempty"` // udp, udp6, tcp with 16 queries in flight on a connection, tcp1 with one
+	Proto string `json:"proto,omitempty"` // udp, udp6, tcp with 16 queries in flight on a connection, tcp1 with one, veth: UDP over a pair of those
 	Load  string `json:"load,omitempty"`  // Saturated, PerSecond, idle, churn200 (changes a second), ...
 	Cores int    `json:"cores,omitempty"` // that the server could run on
 	Peer  string `json:"peer"`
@@ -54,6 +57,9 @@ type Sample struct {
 
 // Saturated is the Load of a server that is asked as fast as it answers.
 const Saturated = "saturated"
+
+// Idle is the Load of a server that nobody asks.
+const Idle = "idle"
 
 // PerSecond is the Load of so many queries a second.
 func PerSecond(rate int) string { return fmt.Sprintf("%d/s", rate) }

@@ -38,6 +38,7 @@ type transport struct {
 var transportOf = map[string]transport{
 	"udp":  {"udp", 64, 200},
 	"udp6": {"udp", 64, 200},
+	"veth": {"udp", 64, 200},
 	"tcp":  {"tcp", 64, 64 * 16},
 	"tcp1": {"tcp", 64, 64},
 }
@@ -63,12 +64,23 @@ func (r *runner) saturate(ctx context.Context, p *peer.Peer, s *site, a asked, d
 	if t.mode == "tcp" {
 		d += connects
 	}
-	out, err := exec.CommandContext(ctx, r.programs["dnsperf"], "-s", host, "-p", port, "-d", plain, "-m", t.mode, "-c", strconv.Itoa(t.sockets), "-T", "1",
-		"-q", strconv.Itoa(t.inFlight), "-t", "2", "-l", strconv.FormatFloat(d.Seconds(), 'f', -1, 64)).CombinedOutput()
+	argv := r.asker(p, r.programs["dnsperf"], "-s", host, "-p", port, "-d", plain, "-m", t.mode, "-c", strconv.Itoa(t.sockets), "-T", "1",
+		"-q", strconv.Itoa(t.inFlight), "-t", "2", "-l", strconv.FormatFloat(d.Seconds(), 'f', -1, 64))
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {
 		return load.Result{}, fmt.Errorf("dnsperf: %w\n%s", err, out)
 	}
 	return parseDnsperf(string(out))
+}
+
+// asker returns the command of a load generator where it belongs: on the cores of a
+// server that has more than one, else on another, and with the server's clients.
+func (r *runner) asker(p *peer.Peer, argv ...string) []string {
+	cpus := strconv.Itoa(r.load)
+	if p.Config.Cores > 1 {
+		cpus = p.Config.CPUs
+	}
+	return p.Config.Pair.Client.Command(append([]string{"taskset", "-c", cpus}, argv...)...)
 }
 
 // parseDnsperf reads dnsperf's report.
@@ -97,12 +109,8 @@ func parseDnsperf(text string) (l load.Result, err error) {
 // dnsload runs our own load generator, which checks every answer. A wrong one
 // is no error but counted.
 func (r *runner) dnsload(ctx context.Context, p *peer.Peer, questions string, args ...string) (l load.Result, err error) {
-	cpus := strconv.Itoa(r.load)
-	if p.Config.Cores > 1 {
-		cpus = p.Config.CPUs
-	}
-	args = append([]string{"-c", cpus, r.programs["dnsload"], "-server", p.Addr, "-questions", questions}, args...)
-	cmd := exec.CommandContext(ctx, "taskset", args...)
+	argv := r.asker(p, append([]string{r.programs["dnsload"], "-server", p.Addr, "-questions", questions}, args...)...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

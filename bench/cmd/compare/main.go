@@ -61,13 +61,10 @@ func run(ctx context.Context, planName, out, bin, repo string, only, peers []str
 	if !ok || out == "" || bin == "" || flag.NArg() > 0 {
 		return errors.New("usage: compare -plan full|paced|quick|smoke|profile -bin FOLDER -out FILE [-repo FOLDER] [-only STEP,...] [-peers NAME,...] [-profile MIX [-rate N]]")
 	}
-	for _, name := range peers {
-		if !slices.Contains(p.peers, name) {
-			return fmt.Errorf("no server %q in plan %s: %s", name, planName, strings.Join(p.peers, ", "))
-		}
-	}
 	if peers != nil {
-		p.peers = peers
+		if p, err = p.only(peers); err != nil {
+			return fmt.Errorf("plan %s: %w", planName, err)
+		}
 	}
 	work, err := os.MkdirTemp("", "clusterdns-bench-")
 	if err != nil {
@@ -81,7 +78,7 @@ func run(ctx context.Context, planName, out, bin, repo string, only, peers []str
 		plan: p, bin: bin, repo: repo, work: work, out: out,
 		load: loadCPU(), cores: loadCPU() + 1, deadline: time.Now().Add(p.budget), only: only,
 		res: &results.Results{Machine: machine(), Commit: commit(repo), Started: time.Now().UTC().Truncate(time.Second), Plan: planName,
-			Versions: map[string]string{}},
+			Versions: map[string]string{}, LeftOut: map[string]string{}},
 		wrong: map[string]string{},
 	}
 	if err := r.findPrograms(); err != nil {
@@ -126,6 +123,7 @@ var steps = []step{
 	{"binary", (*runner).binaries, func(plan) time.Duration { return 0 }},
 	{"paced", (*runner).paced, plan.pacedTakes},
 	{"throughput", (*runner).throughput, plan.throughputTakes},
+	{"kernel", (*runner).kernel, plan.kernelTakes},
 	{"memory", (*runner).memory, plan.memoryTakes},
 	{"programming", (*runner).programming, plan.programmingTakes},
 	{"growth", (*runner).growth, plan.growthTakes},
@@ -167,7 +165,11 @@ func (r *runner) all(ctx context.Context) error {
 		if err == nil {
 			err = s.run(r, ctx)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			r.logf("%s is left out: %v", s.name, err)
+			r.res.LeftOut[s.name] = err.Error()
+		case err != nil:
 			failed++
 			r.logf("%s: %v", s.name, err)
 			r.add(results.Sample{What: "step " + s.name, Void: true, Why: err.Error()})

@@ -236,7 +236,7 @@ func (l *life) reload(ctx context.Context) (missing int, err error) {
 				return
 			case <-tick.C:
 			}
-			if err := peer.Ask(p.Addr, question, patience); err != nil {
+			if err := p.Ask(question, patience); err != nil {
 				missing++
 			}
 		}

@@ -59,33 +59,11 @@ func (r *runner) at(ctx context.Context, p *peer.Peer, s *site, round, rate int)
 	if err != nil {
 		return err
 	}
-	checked, _, err := s.files(pacedMix)
+	l, used, why, err := r.pace(ctx, p, s, pacedMix, rate, r.plan.paced)
 	if err != nil {
 		return err
 	}
-	// A first run wakes what sleeps, and is not measured.
-	ask := func(d time.Duration) (load.Result, error) {
-		return r.dnsload(ctx, p, checked, "-rate", strconv.Itoa(rate), "-sockets", "64", "-duration", d.String(), "-warmup", "0s")
-	}
-	if _, err := ask(200 * time.Millisecond); err != nil {
-		return err
-	}
-	var l load.Result
-	used, err := meter(p, func() (err error) {
-		l, err = ask(r.plan.paced)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("%d queries a second: %w", rate, err)
-	}
-	behind := ""
-	if sent := float64(l.Sent) / l.Duration; sent < 0.98*float64(rate) {
-		behind = fmt.Sprintf("the generator sent %.0f queries a second", sent)
-	}
-	if l.Wrong > 0 {
-		wrong = l.FirstWrong
-	}
-	sample.Why = cmp.Or(wrong, void(l), behind)
+	sample.Why = cmp.Or(wrong, why)
 	sample.Void = sample.Why != ""
 	for _, v := range []struct {
 		what  string
@@ -102,6 +80,34 @@ func (r *runner) at(ctx context.Context, p *peer.Peer, s *site, round, rate int)
 	return nil
 }
 
+// pace asks a mix at a rate, and returns what was used meanwhile, and why that does
+// not count, or "".
+func (r *runner) pace(ctx context.Context, p *peer.Peer, s *site, mix string, rate int, d time.Duration) (l load.Result, u used, why string, err error) {
+	checked, _, err := s.files(mix)
+	if err != nil {
+		return l, u, "", err
+	}
+	// A first run wakes what sleeps, and is not measured.
+	ask := func(d time.Duration) (load.Result, error) {
+		return r.dnsload(ctx, p, checked, "-rate", strconv.Itoa(rate), "-sockets", "64", "-duration", d.String(), "-warmup", "0s")
+	}
+	if _, err := ask(200 * time.Millisecond); err != nil {
+		return l, u, "", err
+	}
+	u, err = meter(p, func() (err error) {
+		l, err = ask(d)
+		return err
+	})
+	if err != nil {
+		return l, u, "", fmt.Errorf("%d queries a second: %w", rate, err)
+	}
+	behind := ""
+	if sent := float64(l.Sent) / l.Duration; sent < 0.98*float64(rate) {
+		behind = fmt.Sprintf("the generator sent %.0f queries a second", sent)
+	}
+	return l, u, cmp.Or(l.FirstWrong, void(l), behind), nil
+}
+
 // unasked measures the CPU of a peer that nobody asks.
 func (r *runner) unasked(ctx context.Context, p *peer.Peer, s *site, round int) error {
 	used, err := meter(p, func() error { return sleep(ctx, r.plan.idle) })
@@ -109,7 +115,7 @@ func (r *runner) unasked(ctx context.Context, p *peer.Peer, s *site, round int) 
 		return err
 	}
 	r.add(results.Sample{What: "cpu_idle", World: s.Name, Peer: p.Config.Name, Round: round, Unit: "%",
-		Value: 100 * used.cpu.Seconds() / used.wall.Seconds()})
+		Value: used.share()})
 	return nil
 }
 
@@ -119,6 +125,9 @@ type used struct {
 	cpu     time.Duration // of a peer, all of its threads and processes
 	machine time.Duration // of all cores, by everybody
 }
+
+// share is the peer's part of a core, in percent.
+func (u used) share() float64 { return 100 * u.cpu.Seconds() / u.wall.Seconds() }
 
 // meter measures what is used while something happens.
 func meter(p *peer.Peer, happens func() error) (u used, err error) {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/clusterdns/clusterdns/bench/results"
@@ -24,7 +26,11 @@ type plan struct {
 
 	rates []int         // queries a second, paced
 	paced time.Duration // one measurement at such a rate takes so long
-	idle  time.Duration // for which nobody asks, and CPU is measured
+
+	veth        []string      // peers that are measured over a veth pair
+	vethRates   []int         // queries a second, over it
+	vethQueries int           // that a measurement over it has at the least; the machine's idle time has steps of 10 ms
+	idle        time.Duration // for which nobody asks, and CPU is measured
 
 	main []string // mixes over UDP
 	rest []string // mixes over UDP that stock CoreDNS with cache is not asked
@@ -70,11 +76,37 @@ func (p plan) ratesOf(peer string, cores int) []int {
 	return []int{p.rates[len(p.rates)/2]}
 }
 
+// only returns the plan with some of its peers; an error names those that it does
+// not have.
+func (p plan) only(peers []string) (plan, error) {
+	for _, name := range peers {
+		if !slices.Contains(p.peers, name) && !slices.Contains(p.veth, name) {
+			return p, fmt.Errorf("no server %q: %s", name, strings.Join(p.everyone(), ", "))
+		}
+	}
+	unwanted := func(name string) bool { return name != results.Echo && !slices.Contains(peers, name) }
+	p.peers = slices.DeleteFunc(slices.Clone(p.peers), unwanted)
+	p.veth = slices.DeleteFunc(slices.Clone(p.veth), unwanted)
+	return p, nil
+}
+
+// everyone are the peers of all steps.
+func (p plan) everyone() []string {
+	all := slices.Clone(p.peers)
+	if p.has("kernel") {
+		all = append(all, without(p.veth, p.peers...)...)
+	}
+	return all
+}
+
 func without(peers []string, some ...string) []string {
 	return slices.DeleteFunc(slices.Clone(peers), func(name string) bool { return slices.Contains(some, name) })
 }
 
 var everybody = []string{results.Ours, results.Console, results.Chain, results.CoreDNS, results.CoreDNSCache, results.NSD, results.Knot}
+
+// inPairs are those that are measured over a veth pair.
+var inPairs = []string{results.Echo, results.Kernel, results.Ours, results.Chain, results.CoreDNS, results.NSD, results.Knot}
 
 func services(n int, name string) world.Spec {
 	return world.Spec{Name: name, Services: n, Endpoints: 15}
@@ -99,13 +131,15 @@ var (
 	otherMixes = []string{"srv", "ptr", "externalname", "podname", "nodata", "walk", "mixed"}
 	transports = []asked{{"clusterip", "udp6"}, {"clusterip", "tcp"}, {"clusterip", "tcp1"}}
 	pacedRates = []int{1000, 4000, 16000}
+	vethRates  = []int{4000, 16000}
 )
 
 var plans = map[string]plan{
 	"full": {
-		peers: everybody, budget: 34 * time.Minute,
+		peers: everybody, budget: 43 * time.Minute,
 		world: services(10000, "10000"), debian: true,
 		rounds: 5, seconds: 800 * time.Millisecond, rates: pacedRates, paced: 1500 * time.Millisecond, idle: 2 * time.Second,
+		veth: inPairs, vethRates: vethRates, vethQueries: 16000,
 		main: mainMixes, rest: otherMixes, more: transports,
 		settle: 2 * time.Second, changes: 100, churn: 2 * time.Second,
 	},
@@ -118,17 +152,19 @@ var plans = map[string]plan{
 		main: mainMixes, more: []asked{{"clusterip", "tcp"}},
 	},
 	"quick": {
-		peers: everybody, budget: 9 * time.Minute,
+		peers: everybody, budget: 10 * time.Minute,
 		world: services(1000, "1000"), debian: true,
 		rounds: 1, seconds: time.Second, rates: pacedRates, paced: time.Second, idle: time.Second,
+		veth: inPairs, vethRates: vethRates,
 		main: mainMixes, rest: []string{"walk"}, more: transports,
 		settle: time.Second, changes: 50, churn: 2 * time.Second,
 	},
 	"smoke": {
 		peers: []string{results.Ours, results.Console, results.Chain}, budget: 2 * time.Minute, strict: true,
-		steps: []string{"binary", "paced", "throughput"},
+		steps: []string{"binary", "paced", "throughput", "kernel"},
 		world: services(100, "100"), manifest: true,
 		rounds: 1, seconds: 300 * time.Millisecond, rates: []int{1000}, paced: 300 * time.Millisecond, idle: 100 * time.Millisecond,
+		veth: []string{results.Echo, results.Ours}, vethRates: []int{4000},
 		main: mainMixes, rest: otherMixes, more: transports,
 	},
 	"profile": {
@@ -174,6 +210,19 @@ func (p plan) throughputTakes() time.Duration {
 		}
 	}
 	return took
+}
+
+func (p plan) kernelTakes() time.Duration {
+	one := startTakes + checkTakes + p.idle + p.paced + measureTakes
+	for _, rate := range p.vethRates {
+		one += p.vethFor(rate) + measureTakes + 450*time.Millisecond
+	}
+	return siteTakes + times(p.rounds*len(p.veth), one)
+}
+
+// vethFor is how long a measurement over a veth pair takes at a rate.
+func (p plan) vethFor(rate int) time.Duration {
+	return max(p.paced, times(p.vethQueries, time.Second/time.Duration(rate)))
 }
 
 func (p plan) memoryTakes() time.Duration {

@@ -40,10 +40,12 @@ func (r *runner) findPrograms() error {
 	if !r.plan.manifest {
 		ours["kubetest"] = "kubetest"
 	}
-	for _, name := range r.plan.peers {
+	for _, name := range r.plan.everyone() {
 		switch name {
-		case results.Ours, results.Chain, results.Console:
+		case results.Ours, results.Chain, results.Console, results.Kernel:
 			ours[name] = "clusterdns"
+		case results.Echo:
+			ours[name] = "echo"
 		case results.CoreDNS, results.CoreDNSCache:
 			ours[name] = "coredns"
 		}
@@ -55,7 +57,7 @@ func (r *runner) findPrograms() error {
 		}
 		r.programs[name] = path
 	}
-	for _, name := range r.plan.peers {
+	for _, name := range without(r.plan.everyone(), results.Echo) {
 		version, err := peer.Version(name, r.programs[name])
 		if err != nil {
 			return err

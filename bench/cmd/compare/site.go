@@ -14,6 +14,7 @@ import (
 	"github.com/clusterdns/clusterdns/bench/peer"
 	"github.com/clusterdns/clusterdns/bench/question"
 	"github.com/clusterdns/clusterdns/bench/results"
+	"github.com/clusterdns/clusterdns/bench/veth"
 	"github.com/clusterdns/clusterdns/bench/world"
 )
 
@@ -66,14 +67,18 @@ func (s *site) Stop() error {
 type placed struct {
 	cores   int  // 1, if not set
 	v6      bool // on ::1
+	pair    veth.Pair
 	env     []string
 	plugins []string // more lines of the server block
 }
 
+// lanes are what peers have for the option fastlane.
+var lanes = map[string]string{results.Chain: "off", results.Kernel: "kernel"}
+
 // config returns how a peer is started with this site.
 func (r *runner) config(s *site, name string, at placed) (peer.Config, error) {
-	c := peer.Config{Name: name, Binary: r.programs[name], Dir: filepath.Join(s.dir, name), NoLane: name == results.Chain,
-		Cores: max(1, at.cores), CPUs: "0", IP: "127.0.0.1", Env: at.env, Plugins: at.plugins}
+	c := peer.Config{Name: name, Binary: r.programs[name], Dir: filepath.Join(s.dir, name), Lane: lanes[name],
+		Cores: max(1, at.cores), CPUs: "0", IP: "127.0.0.1", Pair: at.pair, Env: at.env, Plugins: at.plugins}
 	if name == results.Console {
 		c.Plugins = append(slices.Clone(c.Plugins), "console 127.0.0.1:0")
 	}
@@ -83,7 +88,11 @@ func (r *runner) config(s *site, name string, at placed) (peer.Config, error) {
 	if at.v6 {
 		c.IP = "::1"
 	}
+	if at.pair.Server != nil {
+		c.IP = veth.ServerIP
+	}
 	switch {
+	case name == results.Echo:
 	case name == results.NSD || name == results.Knot:
 		c.Zones = s.zones
 	case s.cluster != nil:
@@ -91,7 +100,7 @@ func (r *runner) config(s *site, name string, at placed) (peer.Config, error) {
 		if c.API, err = s.cluster.API(); err != nil {
 			return c, err
 		}
-	case name == results.Ours || name == results.Chain || name == results.Console:
+	case name == results.Ours || name == results.Chain || name == results.Console || name == results.Kernel:
 		c.Manifest = s.manifest
 	default:
 		return c, fmt.Errorf("%s has no source but an API server", name)
@@ -115,7 +124,11 @@ func (r *runner) with(ctx context.Context, s *site, name string, at placed, use 
 		return err
 	}
 	defer stop(&err, p)
-	took, err := r.await(ctx, p, s.ready...)
+	ready := s.ready
+	if name == results.Echo {
+		ready = s.Questions(echoMix)[:1]
+	}
+	took, err := r.await(ctx, p, ready...)
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", name, err)
 	}
