@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/clusterdns/clusterdns/plugin/zone"
+	"github.com/clusterdns/clusterdns/test/freeport"
 )
 
 // apiServer is as much of an API server as a feed needs: lists (whole), watches
@@ -55,7 +57,7 @@ type fault int
 
 const (
 	inOrder fault = iota
-	mute          // there is no answer
+	mute          // there is no answer as long as that is wrong, and then none at all
 	silent        // nothing is sent behind the header; in a list, behind some bytes
 	endless       // a WatchList has no bookmark at its end
 	cut           // the connection ends behind the first event; in a list, half way
@@ -87,11 +89,10 @@ type change struct {
 }
 
 func newAPIServer(t *testing.T, watchList bool) *apiServer {
-	a := &apiServer{t: t, watchList: watchList, version: 1, addr: "127.0.0.1:0", imports: []string{"v1alpha1"},
+	a := &apiServer{t: t, watchList: watchList, version: 1, addr: "127.0.0.1:" + freeport.Of(t), imports: []string{"v1alpha1"},
 		objects: map[zone.Resource]map[zone.Key]object{}, forbidden: map[zone.Resource]bool{}}
 	a.changed = sync.NewCond(&a.mu)
 	a.start()
-	a.addr = a.server.Listener.Addr().String()
 	t.Cleanup(a.stop)
 	return a
 }
@@ -197,6 +198,13 @@ func (a *apiServer) requested(what string) (n int) {
 	return n
 }
 
+// header returns a header of the last request.
+func (a *apiServer) header(name string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.headers.Get(name)
+}
+
 func resourceOf(raw object) zone.Resource {
 	for _, r := range resources {
 		if fmt.Sprintf("%T", r.new()) == fmt.Sprintf("%T", raw) {
@@ -246,7 +254,12 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if broken == mute {
-		<-req.Context().Done()
+		defer a.wakeAtEnd(req)()
+		a.mu.Lock()
+		for req.Context().Err() == nil && a.faults[verb+" "+res.id.String()] == mute {
+			a.changed.Wait()
+		}
+		a.mu.Unlock()
 		panic(http.ErrAbortHandler)
 	}
 	if down {
@@ -332,6 +345,16 @@ func (a *apiServer) list(w http.ResponseWriter, req *http.Request, res resource,
 	_, _ = w.Write(body) // the client may be gone
 }
 
+// wakeAtEnd wakes who waits for changes when the client is gone, until the function
+// is called.
+func (a *apiServer) wakeAtEnd(req *http.Request) (stop func() bool) {
+	return context.AfterFunc(req.Context(), func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.changed.Broadcast()
+	})
+}
+
 func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource, from int, verb string) {
 	what := verb + " " + res.id.String()
 	info := a.info(req, res)
@@ -365,13 +388,7 @@ func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource
 		raw.SetAnnotations(annotations)
 		send(watch.Bookmark, raw)
 	}
-	stop := req.Context().Done()
-	go func() { // wakes the loop below
-		<-stop
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.changed.Broadcast()
-	}()
+	defer a.wakeAtEnd(req)()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if verb == "watchlist" && a.faults[what] != silent {
@@ -415,7 +432,7 @@ func (a *apiServer) watch(w http.ResponseWriter, req *http.Request, res resource
 // eventually fails the test if ok does not become true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -100,11 +100,12 @@ func TestLateLists(t *testing.T) {
 func TestWatchListIsTriedAgain(t *testing.T) {
 	api := newAPIServer(t, true)
 	api.fail(silent, "watchlist services")
+	api.fail(mute, "list services") // so that the last error is of the WatchList
 	c := bounded(api.config(), bounds{initial: short})
 	c.delays.stalled = time.Millisecond
-	f := acquireSynced(t, c)
+	f := acquire1(t, c)
 	wantError(t, f, "waited for 100ms")
-	api.fail(inOrder, "watchlist services")
+	api.fail(inOrder, "watchlist services", "list services")
 	before := api.requested("watchlist services")
 	for n := 0; api.requested("watchlist services") == before; n++ {
 		if n > 100 {

@@ -99,7 +99,7 @@ func TestKubeconfig(t *testing.T) {
 	if !known(f, "web") {
 		t.Error("no service")
 	}
-	if accept := api.headers.Get("Accept"); !strings.HasPrefix(accept, "application/vnd.kubernetes.protobuf") {
+	if accept := api.header("Accept"); !strings.HasPrefix(accept, "application/vnd.kubernetes.protobuf") {
 		t.Errorf("Accept: %s", accept)
 	}
 	// Edited, it may be another cluster.

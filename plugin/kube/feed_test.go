@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -270,6 +271,9 @@ func TestVersionsOfImports(t *testing.T) {
 			web := &mcsv1alpha1.ServiceImport{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("web-", n)}}
 			api.set(web)
 			eventually(t, when, func() bool { return f.Index().Objects(zone.ServiceImports) == n })
+			// A watch without any event would not be gone on with.
+			version := strconv.Itoa(api.bookmark(zone.ServiceImports))
+			eventually(t, when, func() bool { return statusOf(t, f, zone.ServiceImports).ResourceVersion == version })
 		}
 		serve("v1alpha1", "v1beta1")
 		c := api.config()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -352,12 +353,12 @@ func TestSnapshotOfHolders(t *testing.T) {
 	b := acquire1(t, savedIn(without, second))
 	eventually(t, "saved in the second folder", func() bool { return saves(second) })
 	b.Release()
-	if err := os.RemoveAll(second); err != nil {
-		t.Fatal(err)
-	}
 	if got := plain.Snapshot().Dir; got != first {
 		t.Errorf("saved in %q, want %q", got, first)
 	}
+	before := len(readState(t, a, first).Sections[1].Objects)
+	api.set(service("late", "10.0.0.2"))
+	eventually(t, "saved in the first folder again", func() bool { return len(readState(t, a, first).Sections[1].Objects) > before })
 	a.Release()
 	if got := plain.Snapshot().Dir; got != "" {
 		t.Errorf("saved in %q, for nobody", got)
@@ -439,10 +440,14 @@ func TestStaleFeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := time.Now()
+	version := strconv.Itoa(api.bookmark(zone.Services))
+	eventually(t, "bookmark", func() bool { return statusOf(t, f, zone.Services).ResourceVersion == version })
 	api.stop()
 	eventually(t, "stale", func() bool { return stale() && view.Stale() })
-	if s := statusOf(t, f, zone.Services); !s.StaleSince.Equal(s.LastContact) {
-		t.Errorf("stale since %v, last contact at %v", s.StaleSince, s.LastContact)
+	// On a slow machine there may be another contact, which says less.
+	if s := statusOf(t, f, zone.Services); s.StaleSince.Before(before) || s.StaleSince.After(s.LastContact) {
+		t.Errorf("stale since %v, last contact at %v, a bookmark was sent at %v", s.StaleSince, s.LastContact, before)
 	}
 	api.start()
 	// Bookmarks come, as an API server's do.

@@ -43,18 +43,19 @@ func TestSilentWatch(t *testing.T) {
 // While watches are answered and silent, the feed is lost.
 func TestSilenceIsLoss(t *testing.T) {
 	api := newAPIServer(t, true)
-	f := acquireSynced(t, bounded(api.config(), bounds{events: short}))
+	f := acquireSynced(t, bounded(api.config(), bounds{initial: short, events: short}))
 	api.set(service("web", "10.0.0.1"))
 	eventually(t, "event", func() bool { return known(f, "web") })
 	lists := func() int { return api.requested("list services") + api.requested("watchlist services") }
-	before := lists()
+	watches := func() int { return api.requested("watch services") }
 	api.fail(mute, "list services")
 	api.fail(silent, "watchlist services", "watch services")
-	// An event may still be under way, and on a slow machine there was silence
-	// before this.
+	// With one watch more, or a WatchList, what was sent before this has been taken in.
+	before, watched := lists(), watches()
+	eventually(t, "another request", func() bool { return lists() > before || watches() > watched })
+	f.src.writer.Update(func(*zone.Batch) {})
 	start := time.Now()
 	eventually(t, "lost", func() bool { return statusOf(t, f, zone.Services).LastErrorTime.After(start) })
-	// One watch more, and a WatchList.
 	eventually(t, "lists", func() bool {
 		s := statusOf(t, f, zone.Services)
 		if s.LastContact.After(s.LastErrorTime) {
@@ -80,11 +81,15 @@ func TestSilentWatchList(t *testing.T) {
 		api := newAPIServer(t, true)
 		api.set(service("web", "10.0.0.1"))
 		api.fail(broken, "watchlist services")
-		initial := short
+		api.fail(mute, "list services") // so that the last error is of the WatchList
+		initial, answer := short, time.Duration(0)
 		if broken == endless {
 			initial = 10 * short // bookmarks are more frequent by far
 		}
-		f, err := Acquire(bounded(api.config(), bounds{answer: short, initial: initial}))
+		if broken == mute {
+			answer = short
+		}
+		f, err := Acquire(bounded(api.config(), bounds{answer: answer, initial: initial}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,6 +107,7 @@ func TestSilentWatchList(t *testing.T) {
 		}()
 		wantError(t, f, map[fault]string{mute: "no answer within 100ms", silent: "waited for 100ms",
 			endless: "waited for 1s", cut: "ended before its initial events"}[broken])
+		api.fail(inOrder, "list services")
 		eventually(t, "listed", func() bool { return known(f, "web") })
 		close(stop)
 		api.set(service("late", "10.0.0.2"))

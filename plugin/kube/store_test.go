@@ -60,7 +60,7 @@ func acquireSynced(t *testing.T, c Config) *Feed {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Release)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := f.WaitSynced(ctx); err != nil {
 		t.Fatal(err)
@@ -109,10 +109,10 @@ func TestFollow(t *testing.T) {
 		if n := api.requested(listed); n != 1 {
 			t.Errorf("%d requests to %s", n, listed)
 		}
-		if accept := api.headers.Get("Accept"); !strings.HasPrefix(accept, "application/vnd.kubernetes.protobuf") || !strings.Contains(accept, "application/json") {
+		if accept := api.header("Accept"); !strings.HasPrefix(accept, "application/vnd.kubernetes.protobuf") || !strings.Contains(accept, "application/json") {
 			t.Errorf("Accept: %s", accept)
 		}
-		if agent := api.headers.Get("User-Agent"); !strings.HasPrefix(agent, "clusterdns/") || !strings.Contains(agent, " git_commit:") {
+		if agent := api.header("User-Agent"); !strings.HasPrefix(agent, "clusterdns/") || !strings.Contains(agent, " git_commit:") {
 			t.Errorf("User-Agent: %s", agent)
 		}
 
