@@ -25,7 +25,7 @@ STAMP    := $(if $(VERSION),-X main.version=$(VERSION) -X github.com/coredns/cor
 SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help build image push deploy-check deploy-lint lookups run test test-unit test-race test-cluster test-differential test-faults test-hostile soak test-browser screenshots browser-packages \
-	lint rules format fuzz fuzz-long bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
+	lint rules format generate generate-check fuzz fuzz-long bench bench-paced bench-quick bench-smoke bench-packages bench-tools bench-build profile clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -146,13 +146,30 @@ rules: ## check the rules for Prometheus, and run their tests
 	bin/promtool check rules deploy/observability/rules.yaml
 	bin/promtool test rules deploy/observability/tests.yaml
 
-lint: format ## check format, go vet and staticcheck, in every module
+lint: format generate-check ## check format, go vet and staticcheck, in every module
 	$(call say,go vet and staticcheck,20 s,3 min)
 	go build -C .ci/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@for module in $(MODULES); do \
 		echo "$$module"; \
 		(cd $$module && packages=$$(go list ./... | grep -v $(UNREAD)) && go vet $$packages && "$(CURDIR)/bin/staticcheck" $$packages); \
 	done
+
+# The program in the kernel. Its object is committed, so that nobody else needs clang;
+# another major version of clang makes another object of the same source.
+BPF       := plugin/fastlane/kernel/bpf
+BPF_CLANG := 14
+clang      = $(shell clang -dumpversion 2>/dev/null | cut -d. -f1)
+compile    = clang -O2 -g -target bpfel -mcpu=v3 -Wall -Wextra -Werror -Wno-sign-compare -isystem /usr/include/$$(uname -m)-linux-gnu \
+	-ffile-prefix-map=$(CURDIR)/= -c $(BPF)/lane.c -o $(1) && llvm-strip -g $(1)
+
+generate: ## compile the program in the kernel; needs clang, llvm-strip and libbpf-dev
+	@test '$(clang)' = $(BPF_CLANG) || { echo "make generate needs clang $(BPF_CLANG) (Debian packages clang-$(BPF_CLANG), llvm and libbpf-dev), here is $(or $(clang),none)"; exit 1; }
+	$(call compile,$(BPF)/lane.o)
+
+generate-check: ## check that the committed object is what clang makes of the source
+	@if test '$(clang)' != $(BPF_CLANG); then echo "-- $(BPF)/lane.o is not compared: that takes clang $(BPF_CLANG), here is $(or $(clang),none)"; else \
+		mkdir -p bin && $(call compile,bin/lane.o) && cmp bin/lane.o $(BPF)/lane.o || { echo "$(BPF)/lane.o is not what make generate makes of lane.c"; exit 1; }; \
+	fi
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@go test -list '^Fuzz' ./plugin/... | \

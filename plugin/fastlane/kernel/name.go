@@ -21,8 +21,8 @@ const (
 	MaxAAAA = 27
 )
 
-// MaxPTR is of how many octets a name can be that is kept for PTR questions.
-const MaxPTR = 55
+// MaxPTR is how many octets a name has at most that is kept for PTR questions.
+const MaxPTR = 52
 
 // Cell counts queries that were answered alike.
 type Cell struct {
