@@ -99,7 +99,7 @@ type walking struct{}
 // it is not to be completed.
 func (a *autopath) candidates(ctx context.Context, state request.Request) (inside, outside []string) {
 	if a.path == nil || ctx.Value(walking{}) != nil || plugin.Zones(a.zones).Matches(state.Name()) == "" ||
-		state.Req.Opcode != dns.OpcodeQuery || !state.Req.RecursionDesired || state.QClass() != dns.ClassINET || !isData(state.QType()) {
+		state.Req.Opcode != dns.OpcodeQuery || state.QClass() != dns.ClassINET || !a.Completes(state.QType(), state.Req.RecursionDesired) {
 		return nil, nil
 	}
 	path := a.path(state)
@@ -128,14 +128,15 @@ func (a *autopath) candidates(ctx context.Context, state request.Request) (insid
 	return inside, outside
 }
 
-// isData reports whether records of a type are asked for along search paths, so
-// that a CNAME stands for them.
-func isData(qtype uint16) bool {
+// Completes reports whether a question of a type, which asks for recursion or
+// not, may be completed: whether it is what clients ask along search paths, and a
+// CNAME stands for the records. The fast lane answers others.
+func (*autopath) Completes(qtype uint16, recursion bool) bool {
 	switch qtype {
 	case dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeDS, dns.TypeDNSKEY, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3:
 		return false
 	}
-	return qtype < 128 || qtype > 255 // those between ask for something else (RFC 6895 §3.1)
+	return recursion && (qtype < 128 || qtype > 255) // those between ask for something else (RFC 6895 §3.1)
 }
 
 // next returns the next plugin's reply to r, or nil and what ServeDNS is to

@@ -39,7 +39,7 @@ func newBothWays(t testing.TB, h *Handler, route responder.Route, plugins ...str
 	}
 	if len(route.Searched) > 0 {
 		a := newAutopath(h)
-		a.zones = route.Searched
+		a.zones, route.Completes = route.Searched, a.Completes
 		config.AddPlugin(func(plugin.Handler) plugin.Handler { return a })
 	}
 	config.AddPlugin(func(plugin.Handler) plugin.Handler { return h })
@@ -119,7 +119,8 @@ func (w *wire) SetReadDeadline(t time.Time) error {
 // compare reports how the lane's reply to a datagram differs from the chain's.
 // It is false if the lane declined.
 func (b *bothWays) compare(msg []byte) (answered bool, err error) {
-	got, ok := b.lane.Append([]byte("before"), msg, fastlane.Client{})
+	got, verdict := b.lane.Append([]byte("before"), msg, fastlane.Client{})
+	ok := verdict == fastlane.Answered
 	if string(got[:6]) != "before" {
 		return ok, fmt.Errorf("the lane wrote over what was there: %q", got[:6])
 	}
@@ -169,8 +170,8 @@ func (b *bothWays) compareTruncated(msg, got []byte, lane, chain *dns.Msg) error
 	if !chain.Truncated {
 		return fmt.Errorf("the lane's reply is truncated to %d octets, the chain's is not:\n%s", len(got), dnstext.Of(chain))
 	}
-	wire, ok := b.lane.Append(nil, msg, fastlane.Client{TCP: true})
-	if !ok {
+	wire, verdict := b.lane.Append(nil, msg, fastlane.Client{TCP: true})
+	if verdict != fastlane.Answered {
 		return errors.New("the lane declines the same message over TCP")
 	}
 	full := new(dns.Msg)

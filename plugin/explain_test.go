@@ -113,7 +113,7 @@ func TestExplainAllocations(t *testing.T) {
 	}
 	dst := make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, ok := r.Append(dst, packet, fastlane.Client{}); !ok {
+		if _, verdict := r.Append(dst, packet, fastlane.Client{}); verdict != fastlane.Answered {
 			t.Fatal("declined")
 		}
 	}); n > 0 {
@@ -138,8 +138,8 @@ func TestExplainAmplification(t *testing.T) {
 		var size [2]int
 		for i, explain := range []int{0, zone.DefaultProbes} {
 			h := stanza{explain: explain}.handler(t, w.Writer)
-			reply, ok := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{})
-			if !ok {
+			reply, verdict := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{})
+			if verdict != fastlane.Answered {
 				t.Fatal("declined")
 			}
 			size[i] = len(reply)

@@ -1,6 +1,7 @@
 package clusterdns
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -193,6 +194,7 @@ func TestLaneDeclines(t *testing.T) {
 	plan := planOf(t, responder.Route{Zone: "stub.cluster.local."}, nil)
 	addRoute(t, plan, responder.Route{Zone: "unready.local."}, unready)
 	addRoute(t, plan, responder.Route{Zone: "through.local.", Types: []uint16{dns.TypeAAAA}}, through)
+	addRoute(t, plan, responder.Route{Zone: "named.", Hosts: hostsOf(t, "hosts /dev/null named {\n192.0.2.1 node-1.named\nfallthrough\n}")}, nil)
 	addRoute(t, plan, responder.Route{Zone: "."}, h)
 	query := func(edit func(*dns.Msg)) *dns.Msg {
 		m := new(dns.Msg).SetQuestion("web.shop.svc.cluster.local.", dns.TypeA)
@@ -201,18 +203,24 @@ func TestLaneDeclines(t *testing.T) {
 	}
 	name := func(n string) *dns.Msg { return query(func(m *dns.Msg) { m.Question[0].Name = n }) }
 	qtype := func(t uint16) *dns.Msg { return query(func(m *dns.Msg) { m.Question[0].Qtype = t }) }
+	verdicts := map[string]fastlane.Verdict{"external": fastlane.Alias, "unready": fastlane.Local, "local type": fastlane.Local, "local server_block": fastlane.Local}
 	for _, row := range []struct {
-		what string
+		what string // "local" in front: the chain asks nobody
 		msg  *dns.Msg
 	}{
 		{"", query(func(*dns.Msg) {})},
 		{"", name("STUBS.cluster.local.")},
 		{"class", query(func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS })},
-		{"type", qtype(dns.TypeANY)},
+		{"local type", qtype(dns.TypeANY)},
 		{"type", qtype(dns.TypeDS)},
 		{"type", qtype(dns.TypeAXFR)},
-		{"type", qtype(dns.TypeCAA)},
-		{"type", qtype(0)},
+		{"local type", qtype(dns.TypeCAA)},
+		{"local type", qtype(0)},
+		{"local type", query(func(m *dns.Msg) { m.SetQuestion("outside.shop.svc.cluster.local.", dns.TypeCAA) })},
+		{"local type", query(func(m *dns.Msg) { m.SetQuestion("nothing.through.local.", dns.TypeCAA) })},
+		{"type", query(func(m *dns.Msg) { m.SetQuestion("nothing.svc.through.local.", dns.TypeCAA) })},
+		{"type", query(func(m *dns.Msg) { m.SetQuestion("www.example.org.", dns.TypeCAA) })},
+		{"local type", query(func(m *dns.Msg) { m.SetQuestion("web.shop.svc.unready.local.", dns.TypeCAA) })},
 		{"edns_version", query(func(m *dns.Msg) { m.SetEdns0(1232, false); m.IsEdns0().SetVersion(1) })},
 		{"nsid", query(func(m *dns.Msg) {
 			m.SetEdns0(1232, false)
@@ -225,10 +233,13 @@ func TestLaneDeclines(t *testing.T) {
 		{"server_block", name("web.STUB.cluster.local.")},
 		{"server_block", name("stub.cluster.local.")},
 		{"zone", name("www.example.com.")},
+		{"local server_block", name("Node-1.NAMED.")},
+		{"local server_block", query(func(m *dns.Msg) { m.SetQuestion("node-1.named.", dns.TypeCAA) })},
+		{"server_block", name("node-2.named.")},
 		{"", name("nothing.through.local.")},
 		{"fallthrough", name("nothing.svc.THROUGH.local.")},
 		{"", name("web.shop.svc.through.local.")},
-		{"type", query(func(m *dns.Msg) { m.SetQuestion("web.shop.svc.Through.local.", dns.TypeAAAA) })},
+		{"local type", query(func(m *dns.Msg) { m.SetQuestion("web.shop.svc.Through.local.", dns.TypeAAAA) })},
 		{"external", name("outside.shop.svc.cluster.local.")},
 		{"unready", name("web.shop.svc.unready.local.")},
 		{"not_query", query(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })},
@@ -240,19 +251,58 @@ func TestLaneDeclines(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := plan.NewResponder()
-		_, ok := r.Append(nil, packet, fastlane.Client{})
+		_, verdict := r.Append(nil, packet, fastlane.Client{})
 		r.Sent(0, 0)
-		if ok != (row.what == "") {
-			t.Errorf("%v: answered: %v", row.msg.Question[0], ok)
+		want := fastlane.Answered
+		if row.what != "" {
+			want = cmp.Or(verdicts[row.what], fastlane.Forward)
 		}
+		if verdict != want {
+			t.Errorf("%s: %v: verdict %v, want %v", row.what, row.msg.Question[0], verdict, want)
+		}
+		what := strings.TrimPrefix(row.what, "local ")
 		after := snapshot(plan)
 		for _, name := range slices.Sorted(maps.Keys(after)) {
 			n, want := after[name], before[name]
-			if name == row.what || row.what == "" && name == "answered" {
+			if name == what || what == "" && name == "answered" {
 				want++
 			}
 			if n != want {
 				t.Errorf("%v: %s counted %d times, want %d", row.msg.Question[0], name, n-before[name], want-before[name])
+			}
+		}
+	}
+}
+
+// TestLaneCompletes: of names that a search path may have made the lane declines
+// what autopath may complete, and nothing else. An autopath that does not say what
+// that is, CoreDNS's, may complete everything.
+func TestLaneCompletes(t *testing.T) {
+	const name = "www.example.org.shop.svc.cluster.local."
+	h := variedHandler(t)
+	both := newBothWays(t, h, responder.Route{Searched: []string{"."}})
+	stock := planOf(t, responder.Route{Zone: ".", Searched: []string{"."}}, h).NewResponder()
+	for _, row := range []struct {
+		qtypes    string
+		recursion bool
+		completed bool
+	}{
+		{"A AAAA SRV TXT MX PTR NAPTR SVCB HTTPS", true, true},
+		{"CNAME NS", true, false},
+		{"A AAAA SRV CNAME NS", false, false},
+	} {
+		for qtype := range strings.FieldsSeq(row.qtypes) {
+			m := new(dns.Msg).SetQuestion(name, dns.StringToType[qtype])
+			m.RecursionDesired = row.recursion
+			msg, err := m.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answered, err := both.compare(msg); err != nil || answered == row.completed {
+				t.Errorf("%s, recursion %v: answered: %v, %v", qtype, row.recursion, answered, err)
+			}
+			if _, verdict := stock.Append(nil, msg, fastlane.Client{}); verdict != fastlane.Forward {
+				t.Errorf("%s, recursion %v, in front of CoreDNS's autopath: verdict %v", qtype, row.recursion, verdict)
 			}
 		}
 	}
@@ -321,7 +371,7 @@ func TestLaneAllocations(t *testing.T) {
 			}
 			if got := testing.AllocsPerRun(100, func() {
 				for range 10 {
-					if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true}); !ok {
+					if _, verdict := r.Append(dst, packet, fastlane.Client{TCP: true}); verdict != fastlane.Answered {
 						t.Fatalf("%s: declined", row.question)
 					}
 				}
@@ -378,11 +428,11 @@ func TestLaneCountsTruncatedTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := value(t, truncatedTCP)
-	wire, ok := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{TCP: true})
+	wire, verdict := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{TCP: true})
 	m := new(dns.Msg)
 	const fit = (65535 - 12 - 26 - 4) / 16 // less header and question
-	if !ok || m.Unpack(wire) != nil || !m.Truncated || len(m.Answer) != fit {
-		t.Errorf("answered: %v, truncated: %v, %d records", ok, m.Truncated, len(m.Answer))
+	if verdict != fastlane.Answered || m.Unpack(wire) != nil || !m.Truncated || len(m.Answer) != fit {
+		t.Errorf("verdict %v, truncated: %v, %d records", verdict, m.Truncated, len(m.Answer))
 	}
 	if n := value(t, truncatedTCP) - before; n != 1 {
 		t.Errorf("counted %v times", n)
@@ -405,9 +455,9 @@ func TestLaneDatagram(t *testing.T) {
 		t.Fatal(err)
 	}
 	const room = 65535 - 20 - 8 // less the headers of IPv4 and UDP
-	wire, ok := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{})
-	if !ok || len(wire) > room || len(wire) < room-16 {
-		t.Errorf("answered: %v, in %d octets", ok, len(wire))
+	wire, verdict := planOf(t, responder.Route{Zone: "."}, h).NewResponder().Append(nil, packet, fastlane.Client{})
+	if verdict != fastlane.Answered || len(wire) > room || len(wire) < room-16 {
+		t.Errorf("verdict %v, in %d octets", verdict, len(wire))
 	}
 }
 
@@ -423,8 +473,8 @@ func TestLaneRotates(t *testing.T) {
 		r := plan.NewResponder()
 		first := map[string]int{}
 		for range 150 {
-			wire, ok := r.Append(nil, packet, fastlane.Client{})
-			if !ok {
+			wire, verdict := r.Append(nil, packet, fastlane.Client{})
+			if verdict != fastlane.Answered {
 				t.Fatal("declined")
 			}
 			m := new(dns.Msg)
@@ -482,7 +532,7 @@ func BenchmarkLane(b *testing.B) {
 				b.ReportAllocs()
 				i := 0
 				for b.Loop() {
-					if _, ok := r.Append(dst, packet, fastlane.Client{TCP: true, Addr: client}); !ok {
+					if _, verdict := r.Append(dst, packet, fastlane.Client{TCP: true, Addr: client}); verdict != fastlane.Answered {
 						b.Fatal("declined")
 					}
 					if i++; i%16 == 0 {

@@ -66,6 +66,10 @@ type Route struct {
 	Zone  string // fully qualified, in lower case
 	Block int    // the server block with a stanza of ours, or Chain
 	Why   string // it is the chain's
+	// Owner is the server block with a stanza of ours that has the zone, whether
+	// the lane answers or the chain; Chain if there is none. Of a zone that is
+	// the chain's, Hosts alone of the Duties is set.
+	Owner int
 	Duties
 }
 
@@ -120,11 +124,17 @@ func Judge(in Input) Verdict {
 		j := in.judgeBlock(i, owners)
 		judges = append(judges, j)
 		for _, zone := range j.zones {
-			routes[zone] = Route{Zone: zone, Block: i, Duties: j.duties}
+			routes[zone] = Route{Zone: zone, Block: i, Owner: i, Duties: j.duties}
 		}
 		for zone, why := range j.taken {
 			if longest(owners, zone).Block == i { // others are another block's anyway
-				routes[zone] = Route{Zone: zone, Block: Chain, Why: why}
+				routes[zone] = Route{Zone: zone, Block: Chain, Owner: i, Why: why}
+			}
+		}
+		for zone, r := range routes {
+			if r.Block == Chain && r.Owner == i {
+				r.Hosts = j.duties.Hosts
+				routes[zone] = r
 			}
 		}
 	}

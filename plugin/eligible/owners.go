@@ -44,17 +44,17 @@ func claimed(zone string, by claim) string {
 func owner(zone string, claims []claim) Route {
 	at := slices.IndexFunc(claims, func(c claim) bool { return c.ours })
 	if at < 0 {
-		return Route{Zone: zone, Block: Chain, Why: claimed(zone, claims[0])}
+		return Route{Zone: zone, Block: Chain, Owner: Chain, Why: claimed(zone, claims[0])}
 	}
 	first := claims[at]
 	for _, rule := range ownerRules {
 		for _, other := range claims {
 			if other.block != first.block && rule.holds(first, other) {
-				return Route{Zone: zone, Block: Chain, Why: rule.why(zone, other)}
+				return Route{Zone: zone, Block: Chain, Owner: Chain, Why: rule.why(zone, other)}
 			}
 		}
 	}
-	return Route{Zone: zone, Block: first.block}
+	return Route{Zone: zone, Block: first.block, Owner: first.block}
 }
 
 // owners returns the zones of the server blocks that listen at the port, with

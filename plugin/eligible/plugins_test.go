@@ -170,8 +170,8 @@ func TestDuties(t *testing.T) {
 	} {
 		v := judged(t, stock(row.lines)+"example.org {\nprometheus\n}", "53")
 		want := []Route{
-			{}, {Zone: "example.org.", Block: Chain, Why: "server block example.org has the zone example.org."}, {}, {},
-			{Zone: ".", Block: Chain, Why: fmt.Sprintf("kubernetes (Corefile:%d) does not have it", 3+strings.Count(row.lines, "\n"))},
+			{}, {Zone: "example.org.", Block: Chain, Owner: Chain, Why: "server block example.org has the zone example.org."}, {}, {},
+			{Zone: ".", Block: Chain, Why: fmt.Sprintf("kubernetes (Corefile:%d) does not have it", 3+strings.Count(row.lines, "\n")), Duties: Duties{Hosts: row.want.Hosts}},
 		}
 		for i, zone := range map[int]string{0: "cluster.local.", 2: "in-addr.arpa.", 3: "ip6.arpa."} {
 			want[i] = Route{Zone: zone, Duties: row.want}

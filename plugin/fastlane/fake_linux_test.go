@@ -30,8 +30,8 @@ import (
 //	stick  the Responder answers when stuck is closed
 //	wait   the chain answers when gate is closed
 //
-// The chain answers all others at once. Both of those that wait say so to
-// entered first.
+// The chain answers all others at once. Those that wait say so to entered first.
+// Behind wait may stand local or alias, for the verdict.
 type fake struct {
 	entered     chan struct{}
 	gate, stuck chan struct{}
@@ -59,9 +59,9 @@ func (f *fake) program() *Program {
 }
 
 // Append marks its replies with AA.
-func (f *fake) Append(dst, msg []byte, _ Client) ([]byte, bool) {
+func (f *fake) Append(dst, msg []byte, _ Client) ([]byte, Verdict) {
 	if len(msg) < 17 || msg[2]&0x80 != 0 {
-		return dst, false
+		return dst, Forward
 	}
 	word, _, _ := bytes.Cut(msg[13:13+min(int(msg[12]), len(msg)-13)], []byte("-"))
 	size := len(msg)
@@ -76,8 +76,12 @@ func (f *fake) Append(dst, msg []byte, _ Client) ([]byte, bool) {
 	case "stick":
 		f.entered <- struct{}{}
 		<-f.stuck
+	case "waitlocal":
+		return dst, Local
+	case "waitalias":
+		return dst, Alias
 	default:
-		return dst, false
+		return dst, Forward
 	}
 	at := len(dst)
 	dst = append(dst, msg...)
@@ -85,7 +89,7 @@ func (f *fake) Append(dst, msg []byte, _ Client) ([]byte, bool) {
 	for len(dst)-at < size {
 		dst = append(dst, 0)
 	}
-	return dst, true
+	return dst, Answered
 }
 
 func (f *fake) Sent(_ time.Duration, lost int) {

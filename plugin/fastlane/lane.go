@@ -26,9 +26,10 @@ type Config struct {
 	// 1 is no limit.
 	ReadTimeout, WriteTimeout time.Duration
 	MaxTCPQueries             int
-	// MaxPassed is how many datagrams may be with the chain at once, and how
-	// many messages over TCP. A datagram more is dropped, a TCP connection waits.
-	// Below 1 it is DefaultMaxPassed.
+	// MaxPassed is how many datagrams with the verdict Forward may be with the
+	// chain at once, and how many messages over TCP; of Local and Alias it is a
+	// quarter. A datagram more is dropped, a TCP connection waits. Below 1 it is
+	// DefaultMaxPassed.
 	MaxPassed int
 }
 

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/miekg/dns"
@@ -22,20 +23,34 @@ const DefaultMaxPassed = 1024
 // answer of SERVFAIL would be final for many clients, and could be sent to
 // somebody who has not asked.
 //
+// Each Verdict has a room of its own, so that names outside, of which anybody can
+// ask for as many as he likes and which take seconds while an upstream server is
+// dead, keep out nothing that would be answered at once. Those of Local and Alias
+// are a quarter as large: the former need none but for moments, and the latter
+// are few.
+//
+// Over TCP each connection has one message with the chain at most. They have as
+// much room as Forward, of their own and whatever the verdict, and wait for it.
+type passed struct {
+	most    int64
+	seed    maphash.Seed
+	coming  atomic.Int64 // datagrams on their way to the handler, at most most
+	rooms   [numVerdicts]room
+	streams chan struct{}
+	dropped atomic.Uint64
+}
+
+// room is how many datagrams with one verdict are at the chain's handler.
+//
 // A sender may have as many there as there is room left. So one alone has half
 // of the room, two have a third each, and there is always some for another.
 // Senders are told apart by a hash of their address: those with the same
 // share. Whoever forges addresses fills the room.
-//
-// Over TCP each connection has one message with the chain at most. They have as
-// much room, of their own, and wait for it.
-type passed struct {
-	most    int64
-	n       atomic.Int64 // datagrams
-	of      [senders]atomic.Int64
-	seed    maphash.Seed
-	streams chan struct{}
-	dropped atomic.Uint64
+type room struct {
+	most int64
+	mu   sync.Mutex // of who enters
+	n    atomic.Int64
+	of   [senders]atomic.Int64
 }
 
 // senders is how many are told apart.
@@ -45,56 +60,89 @@ func newPassed(most int) *passed {
 	if most < 1 {
 		most = DefaultMaxPassed
 	}
-	return &passed{most: int64(most), seed: maphash.MakeSeed(), streams: make(chan struct{}, most)}
+	p := &passed{most: int64(most), seed: maphash.MakeSeed(), streams: make(chan struct{}, most)}
+	for v := range p.rooms {
+		p.rooms[v].most = int64(max(1, most/4))
+	}
+	p.rooms[Forward].most = int64(most)
+	return p
 }
 
-// sender returns how many datagrams of addr's are at the chain's handler.
-func (p *passed) sender(addr netip.Addr) *atomic.Int64 {
-	return &p.of[maphash.Comparable(p.seed, addr.WithZone(""))%senders]
+// sender returns how many datagrams of addr's are in the room.
+func (p *passed) sender(r *room, addr netip.Addr) *atomic.Int64 {
+	return &r.of[maphash.Comparable(p.seed, addr.WithZone(""))%senders]
 }
 
-// tryEnter counts a datagram of addr's, or drops it with false.
-func (p *passed) tryEnter(addr netip.Addr) bool {
-	if n := p.n.Add(1); n+p.sender(addr).Load() > p.most {
-		p.drop()
+// full reports whether the room has none left for a sender.
+func (r *room) full(sender *atomic.Int64) bool { return r.n.Load()+sender.Load() >= r.most }
+
+// enter counts a datagram of a sender, unless there is no room left.
+func (r *room) enter(sender *atomic.Int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.full(sender) {
 		return false
 	}
+	r.n.Add(1)
+	sender.Add(1)
 	return true
 }
 
-func (p *passed) leave() { p.n.Add(-1) }
-
-func (p *passed) drop() {
-	p.leave()
-	p.dropped.Add(1)
+func (r *room) leave(sender *atomic.Int64) {
+	r.n.Add(-1)
+	sender.Add(-1)
 }
 
-// len returns how many messages are with the chain.
-func (p *passed) len() int { return int(p.n.Load()) + len(p.streams) }
+// tryEnter lets a datagram of addr's go to the handler, or drops it with false,
+// before it costs a goroutine. Many may be on their way at once, so that enter
+// looks again.
+func (p *passed) tryEnter(addr netip.Addr, verdict Verdict) bool {
+	r := &p.rooms[verdict]
+	if p.coming.Add(1) <= p.most && !r.full(p.sender(r, addr)) {
+		return true
+	}
+	p.arrive()
+	p.dropped.Add(1)
+	return false
+}
+
+// arrive ends what tryEnter has begun.
+func (p *passed) arrive() { p.coming.Add(-1) }
+
+// len returns how many messages are with the chain, or on their way there.
+func (p *passed) len() int {
+	n := p.coming.Load()
+	for v := range p.rooms {
+		n += p.rooms[v].n.Load()
+	}
+	return int(n) + len(p.streams)
+}
 
 // datagrams has server, which is given messages for each of which tryEnter has
-// said yes, leave after each in whichever way it is done with it: as no
-// message at all, as none of those that it accepts, or by its handler.
+// said yes, call arrive for each, whatever becomes of it: no message at all, none
+// of those that it accepts, or one for its handler.
 func (p *passed) datagrams(server *dns.Server, handler dns.HandlerFunc) {
-	server.MsgInvalidFunc = func([]byte, error) { p.leave() }
+	server.MsgInvalidFunc = func([]byte, error) { p.arrive() }
 	server.MsgAcceptFunc = func(h dns.Header) dns.MsgAcceptAction {
 		action := dns.DefaultMsgAcceptFunc(h)
 		if action != dns.MsgAccept {
-			p.leave()
+			p.arrive()
 		}
 		return action
 	}
 	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
-		addr, _ := netip.AddrFromSlice(w.RemoteAddr().(*net.UDPAddr).IP)
-		sender := p.sender(addr)
-		defer sender.Add(-1)
-		// Only here is it known whose the message is, and many may have entered
-		// meanwhile.
-		if of := sender.Add(1); p.n.Load()+of-1 > p.most {
-			p.drop()
+		from := w.RemoteAddr().(*net.UDPAddr)
+		verdict, _ := carried(from)
+		addr, _ := netip.AddrFromSlice(from.IP)
+		room := &p.rooms[verdict]
+		sender := p.sender(room, addr)
+		entered := room.enter(sender)
+		p.arrive()
+		if !entered {
+			p.dropped.Add(1)
 			return
 		}
-		defer p.leave()
+		defer room.leave(sender)
 		handler(w, r)
 	})
 }

@@ -73,7 +73,7 @@ func TestPassedShares(t *testing.T) {
 		ip := net.IPv4(127, 3, 0, byte(i)).To4()
 		if slices.ContainsFunc(clients, func(c *client) bool {
 			other := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-			return l.passed.sender(other) == l.passed.sender(netip.AddrFrom4([4]byte(ip)))
+			return sameSender(l.passed, other, netip.AddrFrom4([4]byte(ip)))
 		}) {
 			continue
 		}
@@ -99,11 +99,80 @@ func TestPassedShares(t *testing.T) {
 	await(t, "the chain has answered", func() bool { return l.Stats().Passed == 0 })
 	s.client(t, "udp", "127.0.0.1").want(t, "chain", "chain")
 	await(t, "the handler is done", func() bool { return l.Stats().Passed == 0 })
-	for i := range l.passed.of {
-		if n := l.passed.of[i].Load(); n != 0 {
-			t.Errorf("%d messages of a sender are left", n)
+	for v := range l.passed.rooms {
+		for i := range l.passed.rooms[v].of {
+			if n := l.passed.rooms[v].of[i].Load(); n != 0 {
+				t.Errorf("%d messages of a sender are left", n)
+			}
 		}
 	}
+}
+
+func sameSender(p *passed, a, b netip.Addr) bool {
+	return p.sender(&p.rooms[Forward], a) == p.sender(&p.rooms[Forward], b)
+}
+
+// TestPassedRooms has one client send more than may be with the chain, of one
+// verdict after the other: each has its own room, of the size that it should be,
+// and what comes over TCP has its own too.
+func TestPassedRooms(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	f := newFake()
+	const most, sent = 64, 300
+	l := s.lane(t, f, func(c *Config, _ *Options) { c.MaxPassed = most })
+	udp := s.client(t, "udp", "127.0.0.1")
+	passed := 0
+	for i, room := range []struct {
+		word string
+		most int
+	}{{"wait", most}, {"waitlocal", most / 4}, {"waitalias", most / 4}} {
+		if _, err := udp.send(numbered(sent, room.word)...); err != nil {
+			t.Fatal(err)
+		}
+		passed += room.most / 2 // one sender
+		await(t, room.word+": all are passed on or dropped", func() bool { return int(l.Stats().Dropped) == (i+1)*sent-passed })
+		if n := l.Stats().Passed; n != passed {
+			t.Errorf("%s: %d messages are with the chain, want %d", room.word, n, passed)
+		}
+	}
+	if got, err := s.client(t, "tcp", "127.0.0.1").ask("chain"); err != nil || got[0] != "chain" {
+		t.Error(got, err)
+	}
+	close(f.gate)
+	await(t, "the chain has answered", func() bool { return l.Stats().Passed == 0 })
+}
+
+// TestPassedBound has many senders send more than may be with the chain: there
+// are never more than in all rooms together, and as many goroutines.
+func TestPassedBound(t *testing.T) {
+	noLeak(t)
+	s := newCoreDNS(t, "127.0.0.1")
+	f := newFake()
+	const most, bound = 16, 16 + 16/4 + 16/4
+	l := s.lane(t, f, func(c *Config, _ *Options) { c.MaxPassed = most })
+	goroutines, sent := runtime.NumGoroutine(), 0
+	for i := range 100 {
+		conn, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.IPv4(127, 3, 1, byte(i+1))}}).Dial("udp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := newClient(conn).send(numbered(30, "wait", "waitlocal", "waitalias")...); err != nil {
+			t.Fatal(err)
+		}
+		sent += 30
+		await(t, "all are passed on or dropped", func() bool {
+			stats := l.Stats()
+			return int(stats.Dropped)+stats.Passed == sent
+		})
+	}
+	await(t, "the rooms are full, and no more is there", func() bool { return int(l.Stats().Dropped) == sent-bound })
+	if n := runtime.NumGoroutine() - goroutines; n > bound {
+		t.Errorf("%d goroutines more for %d messages", n, bound)
+	}
+	close(f.gate)
+	await(t, "the chain has answered", func() bool { return l.Stats().Passed == 0 })
 }
 
 // TestPassedStreams checks that no more messages over TCP are with the chain
@@ -176,23 +245,34 @@ func TestPassedLeave(t *testing.T) {
 }
 
 // TestPassedDrop checks that a datagram is dropped, before it costs a goroutine,
-// of a sender who has all that he may, and not of another.
+// of a sender who has all that he may, and not of another, nor with another
+// verdict; and when too many are on their way.
 func TestPassedDrop(t *testing.T) {
 	p := newPassed(8)
 	flood := netip.MustParseAddr("192.0.2.1")
-	p.n.Store(4)
-	p.sender(flood).Store(4)
-	if p.tryEnter(flood) {
+	forward := &p.rooms[Forward]
+	for range 4 {
+		if !forward.enter(p.sender(forward, flood)) {
+			t.Fatal("no room")
+		}
+	}
+	if forward.enter(p.sender(forward, flood)) || p.tryEnter(flood, Forward) {
 		t.Error("no datagram of a sender with half of the room is dropped")
 	}
 	other := flood.Next()
-	for p.sender(other) == p.sender(flood) {
+	for sameSender(p, other, flood) {
 		other = other.Next()
 	}
-	if !p.tryEnter(other) {
-		t.Error("another's is dropped")
+	if !p.tryEnter(other, Forward) || !p.tryEnter(flood, Local) || !p.tryEnter(flood, Alias) {
+		t.Error("another's, or of another verdict, is dropped")
 	}
-	if n := p.n.Load(); n != 5 || p.dropped.Load() != 1 {
-		t.Errorf("%d are there, want 5; %d dropped, want 1", n, p.dropped.Load())
+	if n := p.len(); n != 7 || p.dropped.Load() != 1 {
+		t.Errorf("%d are there, want 7; %d dropped, want 1", n, p.dropped.Load())
+	}
+	for range 5 {
+		p.tryEnter(other, Forward)
+	}
+	if p.tryEnter(other, Forward) || p.coming.Load() != 8 {
+		t.Errorf("%d are on their way, of 8", p.coming.Load())
 	}
 }

@@ -16,12 +16,31 @@ type Client struct {
 	Addr netip.Addr
 }
 
+// Verdict is what a Responder makes of a message: Answered, or for the chain. What
+// is for the chain waits there beside others with the same verdict, and takes no
+// room from those with another. See passed.
+type Verdict uint8
+
+const (
+	// Answered: the reply has been appended.
+	Answered Verdict = iota
+	// Forward: the chain may have to ask another server, for what the message says.
+	Forward
+	// Local: the chain answers by itself, at once.
+	Local
+	// Alias: the chain may have to ask another server, but for what its own data
+	// say.
+	Alias
+
+	numVerdicts
+)
+
 // Responder answers messages. It is used by one goroutine at a time.
 type Responder interface {
-	// Append appends the reply to msg to dst and returns the extended slice. It
-	// declines with false: msg is then for the chain, and dst as it was. It
-	// retains neither. msg has at most MaxMessage octets.
-	Append(dst, msg []byte, from Client) ([]byte, bool)
+	// Append appends the reply to msg to dst and returns the extended slice. With
+	// another verdict than Answered dst is as it was. It retains neither. msg has
+	// at most MaxMessage octets.
+	Append(dst, msg []byte, from Client) ([]byte, Verdict)
 	// Sent is called when the replies appended since the last call are on their
 	// way, elapsed after their messages were received, but for lost of them,
 	// which could not be sent.

@@ -226,8 +226,8 @@ func (s *stream) cutMessage() (framed []byte, size int) {
 // declines with false.
 func (s *stream) answerOne(responder Responder, msg []byte) bool {
 	at := len(s.out)
-	out, ok := responder.Append(append(s.out, 0, 0), msg, s.from)
-	if !ok {
+	out, verdict := responder.Append(append(s.out, 0, 0), msg, s.from)
+	if verdict != Answered {
 		s.out = out[:at]
 		return false
 	}

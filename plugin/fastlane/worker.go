@@ -39,8 +39,8 @@ type worker struct {
 	// Of the goroutine that reads.
 	program   *Program
 	responder Responder
-	replies   []byte // of one batch, one behind the other
-	declined  []int  // of the batch, still to be read
+	replies   []byte     // of one batch, one behind the other
+	declined  []declined // of the batch, still to be read
 
 	datagrams atomic.Uint64
 	turns     atomic.Uint64                   // times that the worker came by to receive
@@ -49,6 +49,12 @@ type worker struct {
 	mu       sync.Mutex // orders SetReadDeadline and drain
 	draining bool
 	drained  chan struct{} // closed when nothing is left to receive
+}
+
+// declined is a datagram of a batch that is for the chain.
+type declined struct {
+	i       int // in the batch
+	verdict Verdict
 }
 
 // readTimeout is how long a dns.Server waits for a datagram before it looks
@@ -76,13 +82,13 @@ func (w *worker) ReadFrom(p []byte) (int, net.Addr, error) {
 	w.letGo()
 	for {
 		if len(w.declined) > 0 {
-			i := w.declined[0]
+			d := w.declined[0]
 			w.declined = w.declined[1:]
-			peer := w.batch.Peer(i)
-			if !w.lane.passed.tryEnter(peer.Addr()) {
+			peer := w.batch.Peer(d.i)
+			if !w.lane.passed.tryEnter(peer.Addr(), d.verdict) {
 				continue
 			}
-			return copy(p, w.batch.Payload(i)), udpAddr(peer, w.batch.Local(i)), nil
+			return copy(p, w.batch.Payload(d.i)), udpAddr(peer, w.batch.Local(d.i), d.verdict), nil
 		}
 		w.turns.Add(1)
 		n, err := w.conn.Recv(w.batch)
@@ -227,30 +233,42 @@ func (w *worker) answerFrom(i, n int) (next int) {
 	}()
 	for ; i < n; i++ {
 		at := len(w.replies)
-		ok := false
+		verdict := Forward
 		if !w.batch.Truncated(i) {
 			addr := w.batch.Peer(i).Addr()
 			from := Client{IPv6: addr.Is6(), Addr: addr}
-			w.replies, ok = w.responder.Append(w.replies, w.batch.Payload(i), from)
+			w.replies, verdict = w.responder.Append(w.replies, w.batch.Payload(i), from)
 		}
-		if ok {
+		if verdict == Answered {
 			w.batch.Reply(i, w.replies[at:])
 		} else {
-			w.declined = append(w.declined, i)
+			w.declined = append(w.declined, declined{i, verdict})
 		}
 	}
 	return n
 }
 
 // udpAddr returns peer as CoreDNS's plugins expect an address, a *net.UDPAddr.
-// They hand it back as it is, so it carries local, where WriteTo finds it: in
-// the octets of IP between length and capacity.
-func udpAddr(peer netip.AddrPort, local netip.Addr) *net.UDPAddr {
+// They hand it back as it is, so it carries what is to be known when it comes
+// back: in the octets of IP between length and capacity the verdict and local.
+func udpAddr(peer netip.AddrPort, local netip.Addr, verdict Verdict) *net.UDPAddr {
 	from, to := peer.Addr().AsSlice(), local.AsSlice() // to is empty for the zero Addr
-	ip := make(net.IP, len(from), len(from)+len(to))
+	ip := make(net.IP, len(from), len(from)+1+len(to))
 	copy(ip, from)
-	copy(ip[len(ip):cap(ip)], to)
+	ip[:len(ip)+1][len(ip)] = byte(verdict)
+	copy(ip[len(ip)+1:cap(ip)], to)
 	return &net.UDPAddr{IP: ip, Port: int(peer.Port()), Zone: peer.Addr().Zone()}
+}
+
+// carried returns what an address from udpAddr carries. Of another, local is the
+// zero Addr.
+func carried(addr *net.UDPAddr) (verdict Verdict, local netip.Addr) {
+	more := addr.IP[len(addr.IP):cap(addr.IP)]
+	if len(more) == 0 || more[0] == byte(Answered) || more[0] >= byte(numVerdicts) {
+		return Forward, netip.Addr{}
+	}
+	local, _ = netip.AddrFromSlice(more[1:])
+	return Verdict(more[0]), local
 }
 
 // WriteTo implements net.PacketConn. To an address from ReadFrom it sends from
@@ -260,7 +278,7 @@ func (w *worker) WriteTo(p []byte, to net.Addr) (int, error) {
 	if !ok {
 		return 0, fmt.Errorf("fastlane: %v is no UDP address", to)
 	}
-	local, _ := netip.AddrFromSlice(addr.IP[len(addr.IP):cap(addr.IP)])
+	_, local := carried(addr)
 	if err := w.conn.WriteTo(p, addr.AddrPort(), local); err != nil {
 		return 0, err
 	}

@@ -206,13 +206,16 @@ func (f *corefile) judge(s *dnsserver.Server, addr string) (*responder.Plan, int
 	plan, workers := new(responder.Plan), defaultWorkers(fastlane.Procs())
 	for _, r := range v.Routes {
 		route := responder.Route{Zone: r.Zone}
+		ours := f.stanzas[r.Owner]
 		if r.Block != eligible.Chain {
-			ours := f.stanzas[r.Block]
 			if ours.Workers > 0 {
 				workers = ours.Workers
 			}
 			plan.TruncatedTCP = ours.TruncatedTCP
-			if route, err = ours.route(r); err != nil {
+			route = ours.route(r)
+		}
+		if r.Hosts {
+			if route.Hosts, err = ours.hosts(); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -231,7 +234,7 @@ func defaultWorkers(cpus int) int { return max(1, cpus/2) }
 
 // route returns what a zone of the stanza is answered with. What the plugins in
 // front of it do, those that run are asked.
-func (s *stanza) route(r eligible.Route) (responder.Route, error) {
+func (s *stanza) route(r eligible.Route) responder.Route {
 	route := responder.Route{
 		Zone: r.Zone, View: s.View(), Fallthrough: s.Fallthrough,
 		Types: r.Types, Rotate: r.Rotate, Bufsize: r.Bufsize, Searched: r.Searched,
@@ -245,12 +248,23 @@ func (s *stanza) route(r eligible.Route) (responder.Route, error) {
 	if r.Console {
 		route.Hitters = s.Hitters()
 	}
-	if r.Hosts {
-		h, ok := s.server.Handler("hosts").(hosts.Hosts)
-		if !ok {
-			return route, fmt.Errorf("the plugin hosts is not CoreDNS's: %T", s.server.Handler("hosts"))
-		}
-		route.Hosts = &h
+	if a, ok := s.server.Handler("autopath").(completer); ok {
+		route.Completes = a.Completes
 	}
-	return route, nil
+	return route
+}
+
+// completer is a plugin autopath that says which questions it may complete.
+// CoreDNS's does not.
+type completer interface {
+	Completes(qtype uint16, recursion bool) bool
+}
+
+// hosts returns the plugin hosts of the stanza's server block.
+func (s *stanza) hosts() (*hosts.Hosts, error) {
+	h, ok := s.server.Handler("hosts").(hosts.Hosts)
+	if !ok {
+		return nil, fmt.Errorf("the plugin hosts is not CoreDNS's: %T", s.server.Handler("hosts"))
+	}
+	return &h, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
 
@@ -82,17 +83,23 @@ func (r *responder) hostsHas(h *hostsFile, q *dnswire.Query) bool {
 	if known && table != nil {
 		return has
 	}
-	r.text = dnswire.AppendNameString(r.text[:0], r.lower[1:])
-	name := string(r.text)
-	if ptr { // in any zone, and what it does not have goes on
-		has = len(h.LookupStaticAddr(dnsutil.ExtractAddressFromReverse(name))) > 0
-	} else {
-		// A name with addresses is the plugin's for every type. There is an option
-		// that lets other types than these through, which is not to be seen here.
-		has = len(h.LookupStaticHostV4(name)) > 0 || len(h.LookupStaticHostV6(name)) > 0 || !isIn(q.Name, h.through)
-	}
+	has = r.hostsEnd(h, q)
 	s.of[string(r.lower)] = has
 	return has
+}
+
+// hostsEnd is hostsHas without a memory: names outside are too many, and chosen by
+// strangers.
+func (r *responder) hostsEnd(h *hostsFile, q *dnswire.Query) bool {
+	r.text = dnswire.AppendNameString(r.text[:0], q.Name)
+	name := strings.ToLower(string(r.text))
+	if q.Type == dns.TypePTR { // in any zone, and what it does not have goes on
+		return len(h.LookupStaticAddr(dnsutil.ExtractAddressFromReverse(name))) > 0
+	}
+	// A name with addresses is the plugin's for every type. There is an option
+	// that lets other types than these through, which is not to be seen here.
+	return isIn(q.Name, h.origins) &&
+		(len(h.LookupStaticHostV4(name)) > 0 || len(h.LookupStaticHostV6(name)) > 0 || !isIn(q.Name, h.through))
 }
 
 // isIn reports whether name is at or below one of zones.

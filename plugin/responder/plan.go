@@ -37,14 +37,17 @@ type Plan struct {
 // Route says who answers the names at and below a zone.
 type Route struct {
 	Zone string // fully qualified, in lower case
-	// View is asked for them. Nil: the chain answers, and the rest is not read.
+	// View is asked for them. Nil: the chain answers, and of the rest Hosts alone
+	// is read, to tell what the chain answers by itself.
 	View *zone.View
 	// Fallthrough are zones in which names that do not exist are the next
 	// plugin's.
 	Fallthrough []string
 	// Searched are zones in which names that do not exist are the chain's, if
-	// zone.View.Searched has them.
-	Searched []string
+	// zone.View.Searched has them, and Completes, unless nil, says yes to the
+	// question's type and whether it asks for recursion.
+	Searched  []string
+	Completes func(qtype uint16, recursion bool) bool
 	// Types are question types that the chain answers.
 	Types   []uint16
 	Rotate  bool   // answer addresses in another order each time
@@ -67,8 +70,9 @@ type route struct {
 	types     [256]bool // those that the lane answers for
 	through   [][]byte  // zones, like wire, in which names that do not exist are the next plugin's
 	searched  [][]byte  // zones, like wire, of Route.Searched
-	meters    []meter   // longest zone first; nil: not counted
-	hitters   bool      // count in the Plan's
+	completes func(qtype uint16, recursion bool) bool
+	meters    []meter // longest zone first; nil: not counted
+	hitters   bool    // count in the Plan's
 	hosts     *hostsFile
 	templates []template
 }
@@ -80,7 +84,7 @@ const fewRoutes = 8
 // Add adds a route behind those of longer zones; server is what metrics call the
 // server.
 func (p *Plan) Add(r Route, server string) error {
-	added := &route{view: r.View, rotate: r.Rotate, bufsize: r.Bufsize, types: answered}
+	added := &route{view: r.View, rotate: r.Rotate, bufsize: r.Bufsize, types: answered, completes: r.Completes}
 	var err error
 	if added.wire, err = dnswire.AppendName(nil, r.Zone); err != nil {
 		return fmt.Errorf("zone %q: %w", r.Zone, err)

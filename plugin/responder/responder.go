@@ -45,15 +45,17 @@ func (p *Plan) NewResponder() fastlane.Responder {
 const maxUDP = 65535 - 20 - 8
 
 // Append implements fastlane.Responder.
-func (r *responder) Append(dst, msg []byte, from fastlane.Client) ([]byte, bool) {
+func (r *responder) Append(dst, msg []byte, from fastlane.Client) ([]byte, fastlane.Verdict) {
 	reply, why := r.append(dst, msg, from)
-	r.answer.Release() // an idle worker keeps no snapshot in memory
+	verdict := fastlane.Answered
 	if why != 0 {
 		r.plan.Counts.declined[why].Add(1)
-		return dst, false
+		verdict, reply = r.verdict(why), dst
+	} else {
+		r.waiting++
 	}
-	r.waiting++
-	return reply, true
+	r.answer.Release() // an idle worker keeps no snapshot in memory
+	return reply, verdict
 }
 
 // append returns why it declines, or 0.
@@ -89,15 +91,8 @@ func (r *responder) append(dst, msg []byte, from fastlane.Client) ([]byte, decli
 	if !route.view.Lookup(a, q.Name, q.Type) {
 		return nil, declineZone
 	}
-	switch {
-	case a.Outcome == zone.Chase:
-		return nil, declineExternal
-	case a.Outcome == zone.Unready:
-		return nil, declineUnready
-	case a.Outcome == zone.NameError && route.fallsThrough(q.Name):
-		return nil, declineFallthrough
-	case a.Outcome == zone.NameError && route.isSearched(q.Name):
-		return nil, declineAutopath
+	if why := route.leaves(a, q); why != 0 {
+		return nil, why
 	}
 	limit := route.limit(q, from)
 	if !a.Tight() && a.Length(limit)+sizeOPT(q, a) > limit {
@@ -183,17 +178,27 @@ func echoed(q *dnswire.Query) bool {
 	return false
 }
 
-// fallsThrough reports whether name, should it not exist, is the next plugin's.
-func (r *route) fallsThrough(name []byte) bool {
-	return isIn(name, r.through)
+// leaves returns why a, the answer to q, is the chain's to give, or 0.
+func (r *route) leaves(a *zone.Answer, q *dnswire.Query) decline {
+	switch {
+	case a.Outcome == zone.Chase:
+		return declineExternal
+	case a.Outcome == zone.Unready:
+		return declineUnready
+	case a.Outcome == zone.NameError && isIn(q.Name, r.through):
+		return declineFallthrough
+	case a.Outcome == zone.NameError && r.isSearched(q):
+		return declineAutopath
+	}
+	return 0
 }
 
-// isSearched reports whether name, which does not exist, may be one that the
-// plugin autopath completes.
-func (r *route) isSearched(name []byte) bool {
-	if !isIn(name, r.searched) {
+// isSearched reports whether q is for a name, one that does not exist, that the
+// plugin autopath may complete.
+func (r *route) isSearched(q *dnswire.Query) bool {
+	if !isIn(q.Name, r.searched) || r.completes != nil && !r.completes(q.Type, q.Flags&dnswire.FlagRD != 0) {
 		return false
 	}
-	_, ok := r.view.Searched(name)
+	_, ok := r.view.Searched(q.Name)
 	return ok
 }

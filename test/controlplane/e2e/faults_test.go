@@ -51,7 +51,7 @@ type trial struct {
 	between *between            // the way to the API server
 	peers   [2]*peer            // clusterdns is the first
 	files   string              // a folder for what both servers read
-	pods    map[question]string // what is asked besides, of pods
+	besides map[question]string // what is asked besides
 }
 
 // faults is the table, in its order.
@@ -174,7 +174,7 @@ func (tr *trial) taking() []*peer {
 // wanted is what is asked all the time, and the answers.
 func (tr *trial) wanted() map[question]string {
 	want := maps.Clone(tr.want)
-	maps.Copy(want, tr.pods)
+	maps.Copy(want, tr.besides)
 	return want
 }
 

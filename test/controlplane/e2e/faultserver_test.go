@@ -50,7 +50,10 @@ var serverFaults = []fault{
 		tr.outage.start(tr.T)
 	}},
 	{name: "upstream dead, one client asks 1,000 names of it a second", prepare: deadUpstream, meet: func(tr *trial) {
-		tr.askOutside(1000, during(20*time.Second, 4*time.Second))
+		tr.askOutside(net.IPv4(127, 0, 0, 2), 1000, during(20*time.Second, 4*time.Second))
+	}},
+	{name: "upstream dead, the client itself asks 1,000 names of it a second", prepare: deadUpstream, meet: func(tr *trial) {
+		tr.askOutside(net.IPv4(127, 0, 0, 1), 1000, during(20*time.Second, 4*time.Second))
 	}},
 }
 
@@ -79,23 +82,29 @@ func (tr *trial) configure(more ...string) {
 	}
 }
 
-// deadUpstream has names outside passed on to somebody who never answers.
+// deadUpstream has names outside passed on to somebody who never answers. Two
+// questions besides are none of his: a type that the lane does not answer, and a
+// name of the plugin hosts.
 func deadUpstream(tr *trial, c *config) {
 	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
 	tr.must(err)
 	tr.Cleanup(func() { nobody.Close() })
-	c.beside = "forward . " + nobody.LocalAddr().String()
+	c.beside = "hosts {\n192.0.2.54 gate.example.net\nfallthrough\n}\nforward . " + nobody.LocalAddr().String()
+	tr.besides = map[question]string{
+		{tr.space.fqdn("ip"), dns.TypeCAA}: nodata,
+		a("gate.example.net."):             "A 192.0.2.54",
+	}
 }
 
-// askOutside asks for names outside from an address of its own, and does not wait
-// for answers.
-func (tr *trial) askOutside(rate int, d time.Duration) {
+// askOutside asks for names outside from an address, which is the other clients'
+// or not, and does not wait for answers.
+func (tr *trial) askOutside(from net.IP, rate int, d time.Duration) {
 	var conns []net.Conn
 	for _, p := range tr.taking() {
 		for range 16 {
 			server, err := net.ResolveUDPAddr("udp", p.addr)
 			tr.must(err)
-			conn, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)}, server)
+			conn, err := net.DialUDP("udp", &net.UDPAddr{IP: from}, server)
 			tr.must(err)
 			defer conn.Close()
 			conns = append(conns, conn)

@@ -130,8 +130,8 @@ func (tr *trial) loseDisk() {
 // within170 has the server start in a cgroup as kubeadm's manifest has it, in a
 // cluster of 100,000 pods.
 func within170(tr *trial, c *config) {
-	if tr.pods == nil {
-		tr.pods = tr.fillPods(tr.T, 100_000)
+	if tr.besides == nil {
+		tr.besides = tr.fillPods(tr.T, 100_000)
 	}
 	c.program.prepare = tr.cgroup(170 << 20)
 }
