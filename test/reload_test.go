@@ -139,7 +139,7 @@ func TestAnswersAcrossReloads(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					conn, err := dns.DialTimeout(network, addr, 2*time.Second)
+					conn, err := dns.DialTimeout(network, addr, patience)
 					if err != nil {
 						t.Errorf("connecting over %s: %v", network, err)
 						return

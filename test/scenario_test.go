@@ -372,7 +372,7 @@ func (s *scenario) watch(args []string) error {
 	}
 	stop, asked := s.watching, make(chan struct{}, 1)
 	s.watchers.Go(func() {
-		conn, err := dns.Dial("tcp", s.server.addr("tcp"))
+		conn, err := dns.DialTimeout("tcp", s.server.addr("tcp"), patience)
 		if err != nil {
 			s.Error(err)
 			asked <- struct{}{}

@@ -26,7 +26,7 @@ import (
 
 // patience is how long a test waits for what must happen. It only passes where
 // a test fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // server is a running instance.
 type server struct {

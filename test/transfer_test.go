@@ -23,7 +23,7 @@ const transferCorefile = `.:0 {
 // without the serial.
 func (s *server) axfr(t *testing.T, m *dns.Msg) (rrs []dns.RR) {
 	t.Helper()
-	in, err := new(dns.Transfer).In(m, s.addr("tcp"))
+	in, err := (&dns.Transfer{DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience}).In(m, s.addr("tcp"))
 	if err != nil {
 		t.Fatal(err)
 	}

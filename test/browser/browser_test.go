@@ -37,7 +37,7 @@ import (
 var screenshots = flag.String("screenshots", "", "folder to write screenshots to; none are written without")
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // chromium returns where the browser is. A test without it is skipped, and says
 // how to have it.
@@ -129,9 +129,10 @@ func open(t *testing.T, stanza string) *page {
 		}
 	}
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.UserDataDir(filepath.Join(dir, "profile")))...)
+		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.UserDataDir(filepath.Join(dir, "profile")),
+		chromedp.WSURLReadTimeout(4*patience))...) // its first start reads it from the disk
 	t.Cleanup(cancel)
-	ctx, cancel := context.WithTimeout(allocator, 8*patience)
+	ctx, cancel := context.WithTimeout(allocator, 20*patience)
 	t.Cleanup(cancel)
 	p.ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -210,11 +211,13 @@ func (p *page) enter(field, text string) {
 func (p *page) waitFor(text string) {
 	p.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		if strings.Contains(eval[string](p, `document.body ? document.body.innerText : ""`), text) {
+		// An error is that of a page that is being replaced by the next one.
+		has, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](`document.body ? document.body.innerText : ""`))
+		if err == nil && strings.Contains(has, text) {
 			return
 		}
 		if time.Now().After(end) {
-			p.Fatalf("the page never has %q:\n%s", text, eval[string](p, `document.body.innerText`))
+			p.Fatalf("the page never has %q: %v\n%s", text, err, has)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 )
 
 // StartChild starts a command that ends with this process: on Linux the kernel
@@ -39,20 +40,22 @@ func StartChild(cmd *exec.Cmd) (<-chan error, error) {
 // clients.
 func FreePorts(n int) ([]string, error) {
 	var ports []string
-	seen := map[string]bool{}
 	for tries := 0; len(ports) < n; tries++ {
 		if tries > 100+10*n {
 			return nil, fmt.Errorf("looking for free ports: found %d of %d", len(ports), n)
 		}
-		port := strconv.Itoa(10000 + rand.IntN(10000))
-		if seen[port] || !portFree(port) {
-			continue
+		if port := strconv.Itoa(10000 + int(nextPort.Add(1)%10000)); portFree(port) {
+			ports = append(ports, port)
 		}
-		seen[port] = true
-		ports = append(ports, port)
 	}
 	return ports, nil
 }
+
+// nextPort goes from one port to the next, from anywhere on: a port that was given
+// is not given again, though nobody has it for a while.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(10000)) }
 
 func portFree(port string) bool {
 	tcp, err := net.Listen("tcp", ":"+port)

@@ -57,8 +57,8 @@ type ControlPlane struct {
 }
 
 // startLimit bounds the time a part may take to get ready. The API server
-// needs 3 s on two idle cores.
-const startLimit = 2 * time.Minute
+// needs 3 s on two idle cores, and more on cores that others compile on.
+const startLimit = 5 * time.Minute
 
 // Start starts a control plane and returns when its API server is ready and
 // holds the default namespaces. The context bounds the start, not the life of

@@ -14,7 +14,7 @@ const (
 )
 
 // Wait calls check until it returns nil, and fails when the context ends, or
-// after two minutes, with check's last error, and at once if a part that was
+// after startLimit, with check's last error, and at once if a part that was
 // started ended by itself. What is waited for goes into the error.
 func (c *ControlPlane) Wait(ctx context.Context, what string, check func(context.Context) error) error {
 	if err := poll(ctx, check, c.parts()...); err != nil {

@@ -22,6 +22,11 @@ import (
 // quiet is how long nothing is printed before a line of progress.
 const quiet = 30 * time.Second
 
+// limit is what the tests of a package may take, unless the arguments say
+// otherwise: some build what they test, which on a slow machine with empty caches
+// takes longer than the ten minutes of go test.
+const limit = 30 * time.Minute
+
 func main() {
 	dir, args := ".", os.Args[1:]
 	if len(args) > 1 && args[0] == "-C" {
@@ -38,7 +43,7 @@ func main() {
 		start:   time.Now(),
 		printed: time.Now(),
 	}
-	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd := exec.Command("go", append([]string{"test", "-json", "-timeout", limit.String()}, args...)...)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {

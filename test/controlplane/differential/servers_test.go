@@ -82,7 +82,7 @@ func serve(t *testing.T, binary, kubeconfig string) *server {
 func (s *server) await(t *testing.T, variant, name string) {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(name, dns.TypeA)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		r, _, err := (&dns.Client{Timeout: time.Second}).Exchange(m, s.addrs[variant])
 		if err == nil && len(r.Answer) > 0 {
 			return

@@ -39,7 +39,7 @@ type fault struct {
 	meet func(*trial)
 	// absent says why answers may be missing meanwhile; "" is that none may.
 	absent string
-	// patient is how long a change may take to be seen afterwards; 0 is limit.
+	// patient is how long a change may take to be seen afterwards; 0 is a minute.
 	patient time.Duration
 }
 
@@ -227,7 +227,7 @@ func (tr *trial) run() {
 	}
 }
 
-func (tr *trial) within() time.Duration { return max(limit, tr.patient) }
+func (tr *trial) within() time.Duration { return max(time.Minute, tr.patient) }
 
 // hold lets the load go on for d.
 func (tr *trial) hold(d time.Duration) {

@@ -59,8 +59,8 @@ func TestMetrics(t *testing.T) {
 		if highest, _ := strconv.ParseFloat(newest, 64); err != nil || version < 1 || version > highest {
 			t.Errorf("%s: resourceVersion %.0f, the API server is at %s: %v", resource, version, newest, err)
 		}
-		now := float64(time.Now().UnixMilli()) / 1000
 		event, contact := get("last_event_timestamp_seconds"), get("last_contact_timestamp_seconds")
+		now := float64(time.Now().UnixMilli()) / 1000
 		if event > contact || contact > now+1 || contact < now-120 {
 			t.Errorf("%s: last event at %f, contact at %f, now %f", resource, event, contact, now)
 		}

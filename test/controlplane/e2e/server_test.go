@@ -25,7 +25,7 @@ import (
 
 // limit bounds whatever is waited for. It is for machines that do many other
 // things at the same time; how long it took is logged.
-const limit = time.Minute
+const limit = 3 * time.Minute
 
 // config says what is in a server's Corefile.
 type config struct {
@@ -162,7 +162,7 @@ func (s *server) stop() error {
 	}
 	select {
 	case <-s.done:
-	case <-time.After(limit):
+	case <-time.After(time.Minute):
 		return errors.Join(errors.New("clusterdns has not ended after SIGTERM"), s.proc.Kill())
 	}
 	if s.err != nil {

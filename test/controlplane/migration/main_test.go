@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) (status int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "migration-")
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/clusterdns/clusterdns/test/controlplane"
 )
 
 const page = repository + "/docs/migration.md"
@@ -126,8 +128,12 @@ type server struct{ dns, metrics string }
 
 func start(t *testing.T) *server {
 	t.Helper()
-	s := &server{dns: free(t), metrics: free(t)}
-	_, port, _ := net.SplitHostPort(s.dns)
+	ports, err := controlplane.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ports[0]
+	s := &server{dns: net.JoinHostPort("127.0.0.1", port), metrics: net.JoinHostPort("127.0.0.1", ports[1])}
 	corefile := filepath.Join(t.TempDir(), "Corefile")
 	text := fmt.Sprintf(`.:%s {
 	bind 127.0.0.1
@@ -156,7 +162,7 @@ func start(t *testing.T) *server {
 			t.Errorf("%v\n%s", err, log)
 		}
 	})
-	err := cluster.Wait(t.Context(), "an answer", func(context.Context) error {
+	err = cluster.Wait(t.Context(), "an answer", func(context.Context) error {
 		m, err := mdns.Exchange(new(mdns.Msg).SetQuestion("kubernetes.default.svc.cluster.local.", mdns.TypeA), s.dns)
 		if err == nil && len(m.Answer) == 0 {
 			err = errors.New(mdns.RcodeToString[m.Rcode])
@@ -167,17 +173,6 @@ func start(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// free returns an address of the loopback whose port nobody has.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // verify runs the section Verify.
