@@ -133,7 +133,7 @@ func freeAddr() (string, error) {
 	var err error
 	for range 100 {
 		var l net.Listener
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+int(nextPort.Add(1)%10000)))
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+nextPort()))
 		if l, err = net.Listen("tcp", addr); err == nil {
 			return addr, l.Close()
 		}

@@ -44,18 +44,21 @@ func FreePorts(n int) ([]string, error) {
 		if tries > 100+10*n {
 			return nil, fmt.Errorf("looking for free ports: found %d of %d", len(ports), n)
 		}
-		if port := strconv.Itoa(10000 + int(nextPort.Add(1)%10000)); portFree(port) {
+		if port := strconv.Itoa(10000 + nextPort()); portFree(port) {
 			ports = append(ports, port)
 		}
 	}
 	return ports, nil
 }
 
-// nextPort goes from one port to the next, from anywhere on: a port that was given
-// is not given again, though nobody has it for a while.
-var nextPort atomic.Uint32
+// ports is the order, this process's own, in which it gives ports, and none twice:
+// nobody may have one for a while that was given.
+var (
+	ports     = rand.Perm(10000)
+	portsUsed atomic.Uint32
+)
 
-func init() { nextPort.Store(rand.Uint32N(10000)) }
+func nextPort() int { return ports[int(portsUsed.Add(1))%len(ports)] }
 
 func portFree(port string) bool {
 	tcp, err := net.Listen("tcp", ":"+port)

@@ -9,14 +9,15 @@ import (
 	"testing"
 )
 
-// The ports, and which of them this process has come to. It begins anywhere, and
-// gives no port twice: one that is free now may be one that a test has only asked
-// for.
-const first, ports = 4000, 6000
+// The ports from first on, in an order of this process's own, in which it gives
+// them, and none twice: one that is free now may be one that a test has asked for
+// and not taken yet.
+const first = 4000
 
-var next atomic.Uint32
-
-func init() { next.Store(rand.Uint32N(ports)) }
+var (
+	order = rand.Perm(6000)
+	next  atomic.Uint32
+)
 
 // Of returns a port that nobody has on any address, neither of UDP nor of TCP. It
 // is below those that the kernel gives to clients, and below those of the tests
@@ -25,7 +26,7 @@ func init() { next.Store(rand.Uint32N(ports)) }
 func Of(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		port := strconv.Itoa(first + int(next.Add(1)%ports))
+		port := strconv.Itoa(first + order[int(next.Add(1))%len(order)])
 		tcp, err := net.Listen("tcp", ":"+port)
 		if err != nil {
 			continue

@@ -49,6 +49,11 @@ func TestLookups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if os.Getenv(tablesEnv) == "" {
+		// Nobody reads the times: questions that are sent at once are to be on
+		// their way before the first is answered on a busy machine too.
+		lookupDelays = []time.Duration{100 * time.Millisecond, 100 * time.Millisecond}
+	}
 	servers := []lookupServer{
 		{name: "clusterdns", program: ours},
 		{name: "clusterdns, `autopath`, `pods insecure`", program: ours, autopath: true, goal: true},
