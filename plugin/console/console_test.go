@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
@@ -100,7 +101,10 @@ func do(h http.Handler, method, host, path string) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestReport(t *testing.T) {
+// In a bubble: no time passes unless somebody sleeps.
+func TestReport(t *testing.T) { synctest.Test(t, testReport) }
+
+func testReport(t *testing.T) {
 	c, e := shown(t, cluster(t))
 	for range 3 {
 		ask(t, e, "web.shop.svc.cluster.local.", 0)
@@ -133,6 +137,10 @@ func TestReport(t *testing.T) {
 	ask(t, e, "new.example.", 0)
 	if again := c.Report(); len(again.Names) != 2 {
 		t.Error("a report is made anew for each who asks")
+	}
+	time.Sleep(reportAge)
+	if again := c.Report(); len(again.Names) != 3 {
+		t.Error("a report is not made anew")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	_ "github.com/clusterdns/clusterdns/cmd/clusterdns/stock"
@@ -266,9 +267,12 @@ func dnsServer(t *testing.T, handle func(*dns.Msg) *dns.Msg) string {
 
 func TestServer(t *testing.T) {
 	var asked []string
+	var mu sync.Mutex
 	addr := dnsServer(t, func(r *dns.Msg) *dns.Msg {
 		q := r.Question[0]
+		mu.Lock()
 		asked = append(asked, q.Name+" "+dns.TypeToString[q.Qtype])
+		mu.Unlock()
 		m := new(dns.Msg).SetReply(r)
 		if r.IsEdns0() == nil {
 			t.Error("asked without EDNS")
@@ -293,6 +297,8 @@ func TestServer(t *testing.T) {
 			t.Errorf("%q is not in\n%s", part, out)
 		}
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if want := []string{"web.shop.svc.cluster.local. A", "web.svc.cluster.local. A"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %v", asked)
 	}
