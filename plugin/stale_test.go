@@ -41,7 +41,7 @@ func TestStartWithSnapshot(t *testing.T) {
 	api, dir := newClusterAPI(t, "10.96.0.1"), t.TempDir()
 	api.up.Store(true)
 	source := "\nendpoint " + api.URL + "\nsnapshot " + dir
-	h, err := started(t, "clusterdns cluster.local {"+source+"\n}")
+	h, err := started(t, "clusterdns cluster.local {"+source+"\nstartup_timeout 1m\n}")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/clusterdns/clusterdns/test/freeport"
 )
 
 // memoryCgroup makes a cgroup below this process's with a memory limit, and
@@ -56,12 +57,7 @@ func memoryCgroup(t *testing.T, limit string) string {
 func TestMemoryLimit(t *testing.T) {
 	cgroup := memoryCgroup(t, "134217728") // 128 MiB
 	for env, want := range map[string]string{"": "120795955", "GOMEMLIMIT=50000000": "50000000"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		l.Close()
+		addr := "127.0.0.1:" + freeport.Of(t)
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "Corefile"), []byte(".:0 {\nprometheus "+addr+"\n}\n"), 0o644); err != nil {
 			t.Fatal(err)
