@@ -183,8 +183,8 @@ func TestLayout(t *testing.T) {
 			if got := strings.Join(names, " "); got != want {
 				t.Errorf("it has\n%s\nwant\n%s", got, want)
 			}
-			// cap_net_bind_service=p, as setcap(8) writes it.
-			const capability = "\x00\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+			// cap_net_bind_service,cap_net_admin,cap_perfmon,cap_bpf=p, as setcap(8) writes it.
+			const capability = "\x00\x00\x00\x02\x00\x14\x00\x00\x00\x00\x00\x00\xc0\x00\x00\x00\x00\x00\x00\x00"
 			if got := files["clusterdns"].header.PAXRecords["SCHILY.xattr.security.capability"]; got != capability {
 				t.Errorf("capability %x, want %x", got, capability)
 			}

@@ -62,16 +62,22 @@ func add(w *tar.Writer, header tar.Header, content []byte) error {
 	return err
 }
 
-// capability is the extended attribute of a file that may bind ports below
-// 1024: struct vfs_cap_data of linux/capability.h, revision 2, little-endian,
-// cap_net_bind_service=p. The kernel refuses to run a file with the effective
-// flag where the container does not have the capability; without the flag it
-// runs there too, on another port or with net.ipv4.ip_unprivileged_port_start
-// 0. The binary makes the capability effective itself (cmd/clusterdns).
+// capability is the extended attribute of a file that may bind ports below 1024
+// and have the lane in the kernel: struct vfs_cap_data of linux/capability.h,
+// revision 2, little-endian, cap_net_bind_service,cap_net_admin,cap_perfmon,cap_bpf=p.
+// A container has those of them that its pod adds. The kernel refuses to run a file
+// with the effective flag where the container does not have them all; without the
+// flag it runs there too, on another port or with
+// net.ipv4.ip_unprivileged_port_start 0. The binary makes them effective itself
+// (cmd/clusterdns).
 func capability() map[string]string {
-	const revision, netBindService = 0x02000000, 1 << 10
+	const (
+		revision                 = 0x02000000
+		netBindService, netAdmin = 1 << 10, 1 << 12
+		perfmon, bpf             = 1 << (38 - 32), 1 << (39 - 32)
+	)
 	attribute := binary.LittleEndian.AppendUint32(nil, revision)
-	for _, word := range []uint32{netBindService, 0, 0, 0} { // permitted, inheritable; the same of capabilities from 32 on
+	for _, word := range []uint32{netBindService | netAdmin, 0, perfmon | bpf, 0} { // permitted, inheritable; the same of capabilities from 32 on
 		attribute = binary.LittleEndian.AppendUint32(attribute, word)
 	}
 	return map[string]string{"SCHILY.xattr.security.capability": string(attribute)}

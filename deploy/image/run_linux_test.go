@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +30,12 @@ const (
 	portsEnv = "IMAGE_TEST_UNPRIVILEGED_PORT_START"
 )
 
+// Capabilities, as a process's status has them.
+const (
+	netBind    = 1 << unix.CAP_NET_BIND_SERVICE
+	kernelLane = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON
+)
+
 const corefile = `.:53 {
     errors
     kubernetes cluster.local in-addr.arpa ip6.arpa {
@@ -44,20 +51,22 @@ const corefile = `.:53 {
 func TestRun(t *testing.T) {
 	byBinary := unpack(t)
 	for _, test := range []struct {
-		name        string
-		command     string
-		netBind     bool   // capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}
-		portStart   string // net.ipv4.ip_unprivileged_port_start
-		mayBind     bool
-		wantEffects string // CapEff
+		name      string
+		command   string
+		add       uint64 // of capabilities: {drop: [ALL], add: ...}
+		portStart string // net.ipv4.ip_unprivileged_port_start
+		mayBind   bool
+		effective uint64 // CapEff
 	}{
-		{"capability", "/clusterdns", true, "1024", true, "0000000000000400"},
-		{"sysctl", "/coredns", false, "0", true, "0000000000000000"},
-		{"both", "/coredns", true, "0", true, "0000000000000400"},
-		{"neither", "/clusterdns", false, "1024", false, ""},
+		{"capability", "/clusterdns", netBind, "1024", true, netBind},
+		{"sysctl", "/coredns", 0, "0", true, 0},
+		{"both", "/coredns", netBind, "0", true, netBind},
+		{"neither", "/clusterdns", 0, "1024", false, 0},
+		{"lane in the kernel", "/clusterdns", netBind | kernelLane, "1024", true, netBind | kernelLane},
+		{"one more than it uses", "/clusterdns", netBind | 1<<unix.CAP_SYS_PTRACE, "1024", true, netBind},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := startContainer(t, byBinary, test.command, test.netBind, test.portStart)
+			c := startContainer(t, byBinary, test.command, test.add, test.portStart)
 			if !test.mayBind {
 				select {
 				case <-c.exited:
@@ -75,11 +84,7 @@ func TestRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bounding := "0000000000000000"
-			if test.netBind {
-				bounding = "0000000000000400"
-			}
-			for _, want := range []string{"Uid:\t65532\t65532\t65532\t65532", "NoNewPrivs:\t1", "CapBnd:\t" + bounding, "CapEff:\t" + test.wantEffects, "CapAmb:\t0000000000000000"} {
+			for _, want := range []string{"Uid:\t65532\t65532\t65532\t65532", "NoNewPrivs:\t1", fmt.Sprintf("CapBnd:\t%016x", test.add), fmt.Sprintf("CapEff:\t%016x", test.effective), "CapAmb:\t0000000000000000"} {
 				if !strings.Contains(string(status), want) {
 					t.Errorf("its status has no line %q:\n%s", want, status)
 				}
@@ -154,18 +159,14 @@ type running struct {
 	err    error // read after exited, as is log
 }
 
-func startContainer(t *testing.T, root, command string, netBind bool, portStart string) *running {
+func startContainer(t *testing.T, root, command string, add uint64, portStart string) *running {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &running{cmd: exec.Command(self, command, "-conf", "/etc/coredns/Corefile"), exited: make(chan struct{})}
-	capabilities := "0"
-	if netBind {
-		capabilities = "1"
-	}
-	c.cmd.Env = []string{rootEnv + "=" + root, capsEnv + "=" + capabilities, portsEnv + "=" + portStart}
+	c.cmd.Env = []string{rootEnv + "=" + root, capsEnv + "=" + strconv.FormatUint(add, 10), portsEnv + "=" + portStart}
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
 	err = c.cmd.Start()
@@ -247,11 +248,9 @@ func beContainer() {
 }
 
 func become(root string) error {
-	var keep uint32
-	if os.Getenv(capsEnv) == "1" {
-		keep = 1 << unix.CAP_NET_BIND_SERVICE
-	}
+	keep, err := strconv.ParseUint(os.Getenv(capsEnv), 10, 64)
 	if err := errors.Join(
+		err,
 		loopbackUp(),
 		os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte(os.Getenv(portsEnv)), 0),
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
@@ -267,7 +266,7 @@ func become(root string) error {
 		return fmt.Errorf("the root is not read-only: %v", err)
 	}
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-		if keep>>c&1 != 0 && c < 32 {
+		if keep>>c&1 != 0 {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL { // not of this kernel
@@ -275,7 +274,8 @@ func become(root string) error {
 		}
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := [2]unix.CapUserData{{Effective: keep, Permitted: keep}}
+	low, high := uint32(keep), uint32(keep>>32)
+	data := [2]unix.CapUserData{{Effective: low, Permitted: low}, {Effective: high, Permitted: high}}
 	if err := errors.Join(
 		unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0),
 		unix.Setgroups(nil),
