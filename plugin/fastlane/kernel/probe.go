@@ -24,7 +24,7 @@ var needed = []struct {
 }{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_PERFMON, "CAP_PERFMON"}}
 
 // missingCapabilities returns an error that names those which the process lacks.
-// CAP_SYS_ADMIN is all of them but CAP_NET_ADMIN.
+// CAP_SYS_ADMIN is all of them.
 func missingCapabilities() error {
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]); err != nil {
@@ -33,7 +33,7 @@ func missingCapabilities() error {
 	has := func(bit uint) bool { return data[bit/32].Effective&(1<<(bit%32)) != 0 }
 	var missing []string
 	for _, c := range needed {
-		if !has(c.bit) && (c.bit == unix.CAP_NET_ADMIN || !has(unix.CAP_SYS_ADMIN)) {
+		if !has(c.bit) && !has(unix.CAP_SYS_ADMIN) {
 			missing = append(missing, c.name)
 		}
 	}
