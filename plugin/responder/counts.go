@@ -1,6 +1,8 @@
 package responder
 
 import (
+	"maps"
+	"sync"
 	"sync/atomic"
 
 	"github.com/clusterdns/clusterdns/plugin/dnswire"
@@ -11,6 +13,38 @@ import (
 type Counts struct {
 	answered atomic.Uint64
 	declined [numDeclines]atomic.Uint64
+
+	inKernel atomic.Uint64 // queries answered there
+	passed   struct {
+		sync.Mutex
+		n map[string]uint64 // that came to the kernel and went up, by the reason
+	}
+}
+
+// InKernel returns how many queries the kernel answered, as far as that has been
+// counted.
+func (c *Counts) InKernel() uint64 { return c.inKernel.Load() }
+
+// Passed calls yield with every reason for which the kernel left queries to the
+// sockets, and how many.
+func (c *Counts) Passed(yield func(reason string, n uint64) bool) {
+	c.passed.Lock()
+	n := maps.Clone(c.passed.n)
+	c.passed.Unlock()
+	for reason, n := range n {
+		if !yield(reason, n) {
+			return
+		}
+	}
+}
+
+func (c *Counts) pass(reason string, n uint64) {
+	c.passed.Lock()
+	defer c.passed.Unlock()
+	if c.passed.n == nil {
+		c.passed.n = map[string]uint64{}
+	}
+	c.passed.n[reason] += n
 }
 
 // Answered returns how many queries were answered.

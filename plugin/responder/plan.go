@@ -59,6 +59,8 @@ type Route struct {
 	Templates []Template
 	// Hitters count who asks what, as the plugin console does; nil: nobody does.
 	Hitters *hitters.Engine
+	// Kernel says that a kernel.Image may answer what it can: see Plan.Mirror.
+	Kernel bool
 }
 
 // route is a Route, ready for use.
@@ -75,6 +77,7 @@ type route struct {
 	hitters   bool    // count in the Plan's
 	hosts     *hostsFile
 	templates []template
+	kernel    bool
 }
 
 // fewRoutes is up to how many routes a look at each is quicker than a hash. A
@@ -84,7 +87,9 @@ const fewRoutes = 8
 // Add adds a route behind those of longer zones; server is what metrics call the
 // server.
 func (p *Plan) Add(r Route, server string) error {
-	added := &route{view: r.View, rotate: r.Rotate, bufsize: r.Bufsize, types: answered, completes: r.Completes}
+	added := &route{
+		view: r.View, rotate: r.Rotate, bufsize: r.Bufsize, types: answered, completes: r.Completes, kernel: r.Kernel,
+	}
 	var err error
 	if added.wire, err = dnswire.AppendName(nil, r.Zone); err != nil {
 		return fmt.Errorf("zone %q: %w", r.Zone, err)

@@ -77,31 +77,57 @@ type cellKey struct {
 
 // cell is the metrics of one key.
 type cell struct {
-	requests, responses, do        prometheus.Counter
+	counters
 	duration, querySize, replySize prometheus.Observer
 }
 
-func newCell(k cellKey) *cell {
-	m := k.meter
-	proto, family := "udp", "1"
-	if k.tcp {
-		proto = "tcp"
+// counters are those of its metrics that need no more than a number.
+type counters struct {
+	requests, responses prometheus.Counter
+	do                  prometheus.Counter // nil: the query has no DO bit
+}
+
+func (c *counters) add(n float64) {
+	c.requests.Add(n)
+	c.responses.Add(n)
+	if c.do != nil {
+		c.do.Add(n)
 	}
+}
+
+// view is the label of that name: the lane is closed where there are any.
+const view = ""
+
+func (k *cellKey) proto() string {
+	if k.tcp {
+		return "tcp"
+	}
+	return "udp"
+}
+
+func newCounters(k cellKey) counters {
+	m, family := k.meter, "1"
 	if k.ipv6 {
 		family = "2"
 	}
-	const view = "" // the lane is closed where there are views
-	c := &cell{
-		requests:  vars.RequestCount.WithLabelValues(m.server, m.zone, view, proto, family, typeLabel(k.qtype)),
+	c := counters{
+		requests:  vars.RequestCount.WithLabelValues(m.server, m.zone, view, k.proto(), family, typeLabel(k.qtype)),
 		responses: vars.ResponseRcode.WithLabelValues(m.server, m.zone, view, rcode.ToString(int(k.rcode)), m.plugin),
-		duration:  vars.RequestDuration.WithLabelValues(m.server, m.zone, view),
-		querySize: vars.RequestSize.WithLabelValues(m.server, m.zone, view, proto),
-		replySize: vars.ResponseSize.WithLabelValues(m.server, m.zone, view, proto),
 	}
 	if k.do {
 		c.do = vars.RequestDo.WithLabelValues(m.server, m.zone, view)
 	}
 	return c
+}
+
+func newCell(k cellKey) *cell {
+	m := k.meter
+	return &cell{
+		counters:  newCounters(k),
+		duration:  vars.RequestDuration.WithLabelValues(m.server, m.zone, view),
+		querySize: vars.RequestSize.WithLabelValues(m.server, m.zone, view, k.proto()),
+		replySize: vars.ResponseSize.WithLabelValues(m.server, m.zone, view, k.proto()),
+	}
 }
 
 // typeLabel is what CoreDNS's metrics call a type of answered.
@@ -149,11 +175,7 @@ func (t *tally) report(elapsed time.Duration) {
 	sizes := t.sizes
 	for _, run := range t.runs {
 		c := run.cell
-		c.requests.Add(float64(run.n))
-		c.responses.Add(float64(run.n))
-		if c.do != nil {
-			c.do.Add(float64(run.n))
-		}
+		c.add(float64(run.n))
 		for _, s := range sizes[:run.n] {
 			c.duration.Observe(took)
 			c.querySize.Observe(float64(s.query))
