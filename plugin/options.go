@@ -32,8 +32,10 @@ type config struct {
 
 // fastlaneConfig is what a stanza says of the fast lane.
 type fastlaneConfig struct {
-	off     bool
-	workers int // 0 is one for every two CPUs that Go may use
+	off        bool
+	workers    int      // 0 is one for every two CPUs that Go may use
+	kernel     bool     // it answers what it can
+	interfaces []string // where; none: those with the server's addresses
 }
 
 // Defaults, those of the options that CoreDNS's kubernetes has are its own.
@@ -90,20 +92,32 @@ var options = []option{
 		cfg.fall.SetZonesFromArgs(args)
 		return nil
 	}},
-	{"fastlane", "off | workers N", 1, 2, func(cfg *config, args []string) error {
+	{"fastlane", "off | workers N | kernel [INTERFACE...]", 1, -1, func(cfg *config, args []string) error {
+		lane := &cfg.fastlane
 		switch {
 		case len(args) == 1 && args[0] == "off":
-			cfg.fastlane = fastlaneConfig{off: true}
+			*lane = fastlaneConfig{off: true}
 			return nil
 		case len(args) == 2 && args[0] == "workers":
 			n, err := strconv.Atoi(args[1])
 			if err != nil || n < 1 {
 				return fmt.Errorf("%q is no number of workers from 1", args[1])
 			}
-			cfg.fastlane = fastlaneConfig{workers: n}
+			lane.off, lane.workers = false, n
+			return nil
+		case args[0] == "kernel":
+			for i, name := range args[1:] {
+				if !isInterface(name) {
+					return fmt.Errorf("%q is no name of a network interface", name)
+				}
+				if slices.Contains(args[1:1+i], name) {
+					return fmt.Errorf("interface %q twice", name)
+				}
+			}
+			lane.off, lane.kernel, lane.interfaces = false, true, slices.Clone(args[1:])
 			return nil
 		}
-		return fmt.Errorf("%q is neither off nor workers N", strings.Join(args, " "))
+		return fmt.Errorf("%q is none of off, workers N and kernel [INTERFACE...]", strings.Join(args, " "))
 	}},
 	{"ignore", "empty_service", 1, 1, func(cfg *config, args []string) error {
 		if args[0] != "empty_service" {
@@ -230,6 +244,12 @@ var options = []option{
 		cfg.view.Zonal, cfg.feed.Zones = true, true
 		return nil
 	}},
+}
+
+// isInterface reports whether Linux lets a network interface have the name
+// (dev_valid_name).
+func isInterface(name string) bool {
+	return len(name) > 0 && len(name) < 16 && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n\v\f\r")
 }
 
 func atLeastZero(arg string) (int, error) {

@@ -60,6 +60,7 @@ func Setup(c *caddy.Controller) error {
 	lanes.Register(c, lanes.Stanza{
 		Stanza:  cfg.judged(),
 		Workers: cfg.fastlane.workers, Fallthrough: cfg.fall.Zones,
+		Kernel: cfg.fastlane.kernel, Interfaces: cfg.fastlane.interfaces,
 		View: func() *zone.View { return h.view }, TruncatedTCP: truncatedTCP,
 		Hitters: func() *hitters.Engine { return hittersOf(server) },
 	})

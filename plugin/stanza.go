@@ -13,6 +13,8 @@ import (
 type Stanza struct {
 	eligible.Stanza
 	Workers      int           // of the fast lane; 0 is one for every two CPUs that Go may use
+	Kernel       bool          // it is to answer what it can
+	Interfaces   []string      // where; none: those with the server's addresses
 	Source       string        // of objects: an API server's URL, a kubeconfig file, or "" for the pod's service account
 	Files        []string      // that it reads: manifests, credentials, a kubeconfig
 	Access       []kube.Access // to an API server; none with manifests
@@ -28,7 +30,7 @@ type Stanza struct {
 func (h *Handler) Stanza() Stanza {
 	cfg := h.cfg
 	s := Stanza{
-		Stanza: cfg.judged(), Workers: cfg.fastlane.workers,
+		Stanza: cfg.judged(), Workers: cfg.fastlane.workers, Kernel: cfg.fastlane.kernel, Interfaces: slices.Clone(cfg.fastlane.interfaces),
 		Multicluster: len(cfg.view.Multicluster) > 0, Hides: cfg.feed.NamespaceLabels != "",
 		View: cfg.view, Kept: kube.Config{
 			PodNames: cfg.feed.PodNames, Zones: cfg.feed.Zones, Labels: cfg.feed.Labels, NamespaceLabels: cfg.feed.NamespaceLabels,

@@ -149,14 +149,14 @@ func (f *corefile) writerAt(addr string) (found writer, ok bool) {
 
 // plan returns what there is to be in front of the server s.
 func (inst *instance) plan(s *dnsserver.Server, addr string, decorate dns.DecorateWriter) planned {
-	plan, workers, err := inst.judge(s, addr)
+	plan, d, err := inst.judge(s, addr)
 	p := planned{}
 	if err != nil {
 		p.why = err.Error()
 		plan = &responder.Plan{} // leaves all to the chain, until the lane is closed
 	} else {
 		p.config = &fastlane.Config{
-			Addr: addr, Workers: workers,
+			Addr: addr, Workers: d.workers,
 			ReadTimeout: s.ReadTimeout, WriteTimeout: s.WriteTimeout, MaxTCPQueries: s.MaxTCPQueries,
 		}
 		if s.MaxTCPQueries == 0 {
@@ -164,6 +164,9 @@ func (inst *instance) plan(s *dnsserver.Server, addr string, decorate dns.Decora
 		}
 	}
 	plan.Counts = inst.k.countsAt(addr)
+	if err == nil && d.kernel {
+		p.mirror = func(before mirror) (mirror, error) { return openMirror(plan, addr, d.interfaces, before) }
+	}
 	p.program = &fastlane.Program{
 		NewResponder: plan.NewResponder,
 		Chain: func(w dns.ResponseWriter, r *dns.Msg) {
@@ -179,51 +182,61 @@ func (inst *instance) plan(s *dnsserver.Server, addr string, decorate dns.Decora
 // maxTCPQueries is what miekg/dns takes for a limit of 0.
 const maxTCPQueries = 128
 
-// judge returns what the lane is to do in front of s and with how many workers,
-// or why there is to be none.
-func (f *corefile) judge(s *dnsserver.Server, addr string) (*responder.Plan, int, error) {
+// demands are what stanzas ask of a lane, besides its plan.
+type demands struct {
+	workers    int
+	kernel     bool     // there is to be a mirror
+	interfaces []string // for it
+}
+
+// judge returns what the lane is to do in front of s, or why there is to be none.
+func (f *corefile) judge(s *dnsserver.Server, addr string) (*responder.Plan, demands, error) {
+	d := demands{workers: defaultWorkers(fastlane.Procs())}
 	_, port, err := net.SplitHostPort(addr)
 	switch {
 	case err != nil:
-		return nil, 0, err
+		return nil, d, err
 	case port == "0":
-		return nil, 0, errors.New("its port is the kernel's choice")
+		return nil, d, errors.New("its port is the kernel's choice")
 	case f.err != nil:
-		return nil, 0, f.err
+		return nil, d, f.err
 	}
 	in := eligible.Input{Path: f.path, Blocks: f.blocks, Port: port, Ours: map[int]eligible.Stanza{}}
 	for _, block := range f.served[addr] {
 		ours := f.stanzas[block]
 		in.Ours[block] = ours.Stanza.Stanza
 		if len(ours.server.FilterFuncs) > 0 {
-			return nil, 0, fmt.Errorf("the server block of %s (%s) filters queries", ours.Word, ours.Where)
+			return nil, d, fmt.Errorf("the server block of %s (%s) filters queries", ours.Word, ours.Where)
 		}
 	}
 	v := eligible.Judge(in)
 	if v.Reason != "" {
-		return nil, 0, errors.New(v.Reason)
+		return nil, d, errors.New(v.Reason)
 	}
-	plan, workers := new(responder.Plan), defaultWorkers(fastlane.Procs())
+	plan := new(responder.Plan)
 	for _, r := range v.Routes {
 		route := responder.Route{Zone: r.Zone}
 		ours := f.stanzas[r.Owner]
 		if r.Block != eligible.Chain {
 			if ours.Workers > 0 {
-				workers = ours.Workers
+				d.workers = ours.Workers
+			}
+			if ours.Kernel && !d.kernel {
+				d.kernel, d.interfaces = true, ours.Interfaces
 			}
 			plan.TruncatedTCP = ours.TruncatedTCP
 			route = ours.route(r)
 		}
 		if r.Hosts {
 			if route.Hosts, err = ours.hosts(); err != nil {
-				return nil, 0, err
+				return nil, d, err
 			}
 		}
 		if err := plan.Add(route, s.Addr); err != nil {
-			return nil, 0, err
+			return nil, d, err
 		}
 	}
-	return plan, workers, nil
+	return plan, d, nil
 }
 
 // defaultWorkers returns how many workers a lane has where Go may use so many
@@ -238,6 +251,7 @@ func (s *stanza) route(r eligible.Route) responder.Route {
 	route := responder.Route{
 		Zone: r.Zone, View: s.View(), Fallthrough: s.Fallthrough,
 		Types: r.Types, Rotate: r.Rotate, Bufsize: r.Bufsize, Searched: r.Searched,
+		Kernel: s.Kernel,
 	}
 	for _, t := range r.Templates {
 		route.Templates = append(route.Templates, responder.Template(t))

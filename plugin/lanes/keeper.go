@@ -70,6 +70,7 @@ type address struct {
 	plan     planned   // of that instance
 	have     have
 	lane     lane // when it is open
+	mirror   mirror
 	openedAt time.Time
 	moved    bool      // see want
 	failures int       // of lanes there, one after the other
@@ -83,6 +84,9 @@ type planned struct {
 	program *fastlane.Program
 	config  *fastlane.Config // nil: no lane
 	why     string           // there is to be none
+	// mirror has the kernel answer in front of an open lane, after the mirror
+	// before is gone, which may be nil. Nil: that is not wished for.
+	mirror func(before mirror) (mirror, error)
 }
 
 func newKeeper(openLane func(fastlane.Config, fastlane.Options, *fastlane.Program) (lane, error)) *keeper {
@@ -241,8 +245,10 @@ func (k *keeper) follow(at *address) {
 		case rest:
 			return
 		case swap:
+			k.unmirror(at)
 			at.lane.Swap(w.program)
 			at.have.program = w.program
+			k.mirror(at)
 		case shutDown:
 			if at.moved || w.settled && at.have.config.Others != at.instance.sockets[at.addr] {
 				at.lane.Shifted()
@@ -275,6 +281,7 @@ func (k *keeper) open(at *address, w want) {
 	at.lane, at.have = opened, have{phase: open, program: w.program, config: *w.config}
 	at.openedAt, at.moved, at.failure = time.Now(), false, ""
 	log.Infof("Fast lane at %s open, with %d workers", at.addr, w.config.Workers)
+	k.mirror(at)
 	k.watch(at, opened)
 }
 
@@ -297,6 +304,7 @@ func (k *keeper) watch(at *address, l lane) {
 
 // close begins to close the lane at at.
 func (k *keeper) close(at *address) {
+	k.unmirror(at)
 	l := at.lane
 	at.lane, at.have = nil, have{phase: closing}
 	go func() {
@@ -314,6 +322,7 @@ func (k *keeper) stalled(at *address, l lane) {
 	if at.lane != l {
 		return // it was closing, and another is not to pay for it
 	}
+	k.unmirror(at)
 	if time.Since(at.openedAt) > retryAtMost {
 		at.failures = 0
 	}
@@ -345,6 +354,17 @@ type State struct {
 	Counts  *responder.Counts // of the process's life
 	Stalled uint64            // lanes that closed themselves
 	lane    lane
+	mirror  mirror // nil: the kernel is not to answer
+}
+
+// Kernel returns whether the kernel answers in front of the lane, with how many
+// names that it knows, and whether it is to.
+func (s *State) Kernel() (open bool, names int, wanted bool) {
+	if s.mirror == nil {
+		return false, 0, false
+	}
+	open, names = s.mirror.State()
+	return open, names, true
 }
 
 // NotServed is why there is no lane at an address that a Corefile before had.
@@ -358,7 +378,7 @@ func (k *keeper) publish() {
 	var states []State
 	for _, addr := range slices.Sorted(maps.Keys(k.at)) {
 		at := k.at[addr]
-		s := State{Addr: addr, Open: at.have.phase == open, Counts: k.countsAt(addr), Stalled: at.stalled, lane: at.lane}
+		s := State{Addr: addr, Open: at.have.phase == open, Counts: k.countsAt(addr), Stalled: at.stalled, lane: at.lane, mirror: at.mirror}
 		switch {
 		case at.instance == nil:
 			s.Why = NotServed

@@ -12,6 +12,8 @@
 //	          a fastlane.Program
 //	lane      the sockets in front of those of CoreDNS: a fastlane.Lane. It
 //	          outlives instances too, if the next one wants it as it is
+//	mirror    what has the kernel answer in front of a lane: a responder.Mirror.
+//	          It belongs to one plan, and begins and ends within the lane's life
 //
 // The lanes follow the Corefile like this:
 //
@@ -26,7 +28,9 @@
 //     as its Corefile wants them. Nothing binds or closes sockets of CoreDNS's
 //     then.
 //  4. When the process ends, lanes close after health's lameduck.
-//  5. No lane opens where another process of the same user is. It has everything
+//  5. A mirror is closed before its lane works for another program, closes, or has
+//     stalled, so that the kernel never answers what nobody wants any more.
+//  6. No lane opens where another process of the same user is. It has everything
 //     there until it ends.
 //
 // A Corefile is parsed once, while CoreDNS sets it up: what it imports may have
@@ -61,6 +65,8 @@ var log = clog.NewWithPlugin("clusterdns")
 type Stanza struct {
 	eligible.Stanza
 	Workers     int      // of each lane; 0 is one for every two CPUs that Go may use
+	Kernel      bool     // the kernel is to answer what it can
+	Interfaces  []string // where; none: those with the server's addresses
 	Fallthrough []string // zones in which names that do not exist are the next plugin's
 	// View returns what answers. It is called when the stanza has started.
 	View func() *zone.View

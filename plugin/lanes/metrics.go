@@ -52,7 +52,26 @@ var laneMetrics = []laneMetric{
 		func(_ *State, s fastlane.Stats) float64 { return float64(s.Errors) }},
 }
 
+// kernelMetrics are those of addresses where the kernel is to answer, or did.
+var kernelMetrics = []laneMetric{
+	{desc("fastlane_kernel_open", "Whether the kernel answers queries in front of the fast lane.", "server"), prometheus.GaugeValue,
+		func(at *State, _ fastlane.Stats) float64 {
+			if open, _, _ := at.Kernel(); open {
+				return 1
+			}
+			return 0
+		}},
+	{desc("fastlane_kernel_names", "Number of namespaces and services that the kernel knows.", "server"), prometheus.GaugeValue,
+		func(at *State, _ fastlane.Stats) float64 {
+			_, names, _ := at.Kernel()
+			return float64(names)
+		}},
+	{desc("fastlane_kernel_answered_total", "Number of queries that the kernel answered.", "server"), prometheus.CounterValue,
+		func(at *State, _ fastlane.Stats) float64 { return float64(at.Counts.InKernel()) }},
+}
+
 var (
+	passedDesc   = desc("fastlane_kernel_passed_total", "Number of packets for the server that the kernel left to the sockets.", "server", "reason")
 	declinedDesc = desc("fastlane_declined_total", "Number of messages that the fast lane left to the plugin chain.", "server", "reason")
 	overflowDesc = desc("fastlane_receive_drops_total", "Number of datagrams that the kernel dropped before they were received, since the fast lane was opened, by the queue of their sender's address.", "server", "queue")
 	batchDesc    = desc("fastlane_batch_size", "Histogram of the number of datagrams received at once, since the fast lane was opened.", "server")
@@ -63,6 +82,10 @@ func (Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range laneMetrics {
 		ch <- m.desc
 	}
+	for _, m := range kernelMetrics {
+		ch <- m.desc
+	}
+	ch <- passedDesc
 	ch <- declinedDesc
 	ch <- overflowDesc
 	ch <- batchDesc
@@ -83,6 +106,14 @@ func (Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		for _, m := range laneMetrics {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&at, stats), server)
+		}
+		if _, _, wanted := at.Kernel(); wanted || at.Counts.InKernel() > 0 {
+			for _, m := range kernelMetrics {
+				ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&at, stats), server)
+			}
+		}
+		for reason, n := range at.Counts.Passed {
+			ch <- prometheus.MustNewConstMetric(passedDesc, prometheus.CounterValue, float64(n), server, reason)
 		}
 		for reason, n := range at.Counts.Declined {
 			ch <- prometheus.MustNewConstMetric(declinedDesc, prometheus.CounterValue, float64(n), server, reason)
