@@ -1,0 +1,383 @@
+package responder
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/clusterdns/clusterdns/plugin/dnswire"
+	"github.com/clusterdns/clusterdns/plugin/fastlane/kernel"
+	"github.com/clusterdns/clusterdns/plugin/zone"
+
+	"github.com/miekg/dns"
+)
+
+// mirrored world: what a mirror's model is made of.
+var (
+	poolNamespaces = []string{"a", "b", "1st"}
+	poolServices   = []string{"web", "db", "9lives"}
+	poolIPs        = []netip.Addr{
+		netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.0.2"), netip.MustParseAddr("10.97.0.1"), netip.MustParseAddr("fd96::1"), netip.MustParseAddr("fd96::2"),
+	}
+)
+
+// mirrorModel drives a zone.Writer, with a mirror that follows its View.
+type mirrorModel struct {
+	t      *testing.T
+	random *rand.Rand
+	w      *zone.Writer
+	v      *zone.View
+	m      *Mirror
+	counts *Counts
+
+	images  []*fakeImage // made so far
+	refuse  error        // of open
+	opened  int
+	failed  []error
+	version uint64
+	probes  []func() // stop those that look between Before and After
+
+	answered int    // questions that the image had an answer to
+	wrong    string // the first wrong one
+}
+
+func newMirrorModel(t *testing.T, opt zone.Options, change func(*Plan, *Route)) *mirrorModel {
+	m := &mirrorModel{t: t, random: rand.New(rand.NewPCG(1, 2)), w: zone.NewWriter(), counts: new(Counts)}
+	opt.TTL = 5
+	opt.Zones = []string{"cluster.local.", "10.in-addr.arpa.", "ip6.arpa."}
+	var err error
+	if m.v, err = zone.NewView(m.w.Index(), opt); err != nil {
+		t.Fatal(err)
+	}
+	plan := &Plan{Counts: m.counts}
+	for _, z := range opt.Zones {
+		r := Route{Zone: z, View: m.v, Kernel: true}
+		change(plan, &r)
+		if err := plan.Add(r, "dns://:53"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.probe() // before the mirror follows
+	m.m, _, err = plan.mirror(KernelOptions{
+		Addr:   ":53",
+		Opened: func(int) { m.opened++ },
+		Failed: func(err error, _ time.Duration) { m.failed = append(m.failed, err) },
+	}, func(c kernel.Config) (image, error) {
+		if m.refuse != nil {
+			return nil, m.refuse
+		}
+		im := newFakeImage(c)
+		m.images = append(m.images, im)
+		return im, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// probe looks at the image from outside while snapshots are published.
+type probe struct{ m *mirrorModel }
+
+func (p probe) Before(*zone.Change) { p.m.check("before it is published") }
+func (p probe) After(*zone.Change)  { p.m.check("when it is published") }
+
+// probe has one probe follow the view, behind all who do so far.
+func (m *mirrorModel) probe() { m.probes = append(m.probes, m.v.Follow(probe{m})) }
+
+func (m *mirrorModel) image() *fakeImage {
+	if len(m.images) == 0 {
+		return nil
+	}
+	return m.images[len(m.images)-1]
+}
+
+// answering reports whether the last image answers anything.
+func (m *mirrorModel) answering() bool {
+	im := m.image()
+	if im == nil {
+		return false
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.open && im.attached && !im.closed
+}
+
+// check compares all that the images would answer with the view.
+func (m *mirrorModel) check(when string) {
+	for i, im := range m.images {
+		if im.mu.Lock(); i+1 < len(m.images) && !im.closed {
+			m.wrong = when + ": two images at once"
+		}
+		im.mu.Unlock()
+	}
+	im := m.image()
+	if im == nil || m.wrong != "" {
+		return
+	}
+	ask := func(name string, qtype uint16) {
+		wire, err := dnswire.AppendName(nil, name)
+		if err != nil {
+			m.t.Error(err)
+			return
+		}
+		got := im.answer(wire, qtype)
+		if got == "" {
+			return
+		}
+		m.answered++
+		if want := m.viewSays(wire, qtype); got != want && m.wrong == "" {
+			m.wrong = fmt.Sprintf("%s: %s %s: the image says %q, the view %q", when, name, dns.TypeToString[qtype], got, want)
+		}
+	}
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeSOA, dns.TypePTR} {
+		for _, labels := range []string{"svc.", "nope.", "pod.", "a.nope.", "dns.", "x.dns-version.", "dns-version."} {
+			ask(labels+"cluster.local.", qtype)
+		}
+		for _, ns := range append([]string{"nope"}, poolNamespaces...) {
+			ask(ns+".svc.cluster.local.", qtype)
+			for _, svc := range append([]string{"nope"}, poolServices...) {
+				ask(svc+"."+ns+".svc.cluster.local.", qtype)
+				ask("x."+svc+"."+ns+".svc.cluster.local.", qtype)
+			}
+		}
+	}
+	for _, addr := range poolIPs {
+		name, _ := dns.ReverseAddr(addr.String())
+		ask(name, dns.TypePTR)
+	}
+}
+
+func (m *mirrorModel) viewSays(name []byte, qtype uint16) string {
+	var a zone.Answer
+	if !m.v.Lookup(&a, name, qtype) {
+		return "not in the view's zones"
+	}
+	var serial uint32
+	var ptrs []string
+	a.Walk(func(r *zone.Record) bool {
+		serial = r.SOA.Serial
+		if r.Type == dns.TypePTR {
+			ptrs = append(ptrs, dnswire.NameString(slices.Concat(r.Target.Labels, r.Target.Origin)))
+		}
+		return true
+	})
+	switch {
+	case a.Stale():
+		return "stale"
+	case a.Outcome == zone.NameError:
+		return fmt.Sprint("NXDOMAIN ", serial)
+	case a.Outcome == zone.NoData:
+		return fmt.Sprint("NODATA ", serial)
+	case len(ptrs) > 0:
+		return strings.Join(ptrs, " ")
+	case a.Outcome == zone.Success:
+		return fmt.Sprintf("%x", a.Addrs())
+	}
+	return fmt.Sprint("outcome ", a.Outcome)
+}
+
+func (m *mirrorModel) next() uint64 { m.version++; return m.version }
+
+func (m *mirrorModel) service() *zone.Service {
+	s := &zone.Service{
+		Key:     zone.Key{Namespace: pick(m, poolNamespaces), Name: pick(m, poolServices)},
+		Version: m.next(), Kind: zone.Kind(m.random.IntN(3)), Ports: []zone.Port{{Name: "http", Protocol: "TCP", Number: 80}},
+	}
+	switch s.Kind {
+	case zone.ExternalName:
+		s.ExternalName = "example.com"
+	case zone.ClusterIP:
+		for range m.random.IntN(3) {
+			s.ClusterIPs = append(s.ClusterIPs, pick(m, poolIPs))
+		}
+	}
+	return s
+}
+
+func pick[T any](m *mirrorModel, pool []T) T { return pool[m.random.IntN(len(pool))] }
+
+func (m *mirrorModel) slice() *zone.EndpointSlice {
+	s := &zone.EndpointSlice{
+		Key:     zone.Key{Namespace: pick(m, poolNamespaces), Name: fmt.Sprint("s", m.random.IntN(3))},
+		Version: m.next(), Service: pick(m, poolServices), Ports: []zone.Port{{Name: "http", Protocol: "TCP", Number: 80}},
+	}
+	var list []zone.Endpoint
+	for i := range m.random.IntN(4) {
+		list = append(list, zone.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 244, 0, byte(i)})})
+	}
+	s.Ready = zone.NewEndpoints(list)
+	return s
+}
+
+// event changes the index, or what it is worth.
+func (m *mirrorModel) event(b *zone.Batch) {
+	switch m.random.IntN(12) {
+	case 0:
+		b.Set(&zone.Namespace{Name: pick(m, poolNamespaces), Version: m.next()})
+	case 1:
+		b.Delete(zone.Namespaces, zone.Key{Name: pick(m, poolNamespaces)}, m.next())
+	case 2, 3:
+		b.Delete(zone.Services, zone.Key{Namespace: pick(m, poolNamespaces), Name: pick(m, poolServices)}, m.next())
+	case 4:
+		b.SetSilent(zone.Services, m.random.IntN(3) == 0)
+	case 5, 6, 7:
+		b.Set(m.slice())
+	default:
+		b.Set(m.service())
+	}
+}
+
+func (m *mirrorModel) sync() {
+	m.w.Update(func(b *zone.Batch) {
+		for r := range zone.Resource(zone.Pods + 1) {
+			b.Replace(r, nil, m.next())
+		}
+	})
+}
+
+// bubble runs f with time of its own.
+func (m *mirrorModel) end() {
+	for _, stop := range m.probes {
+		stop()
+	}
+	m.m.Close()
+	m.m.Wait()
+	if m.wrong != "" {
+		m.t.Error(m.wrong)
+	}
+	for i, im := range m.images {
+		if !im.closed {
+			m.t.Errorf("image %d of %d is not closed", i+1, len(m.images))
+		}
+	}
+}
+
+func plain(*Plan, *Route) {}
+
+// TestMirror has a world change at random and asks the image everything, at every
+// step of each publication.
+func TestMirror(t *testing.T) {
+	for i, opt := range []zone.Options{
+		{}, {IgnoreEmpty: true}, {NoEndpoints: true}, {Namespaces: []string{"a", "1st"}}, {SelectedNamespaces: true}, {MaxAnswers: 2},
+		{Pods: zone.PodsVerified},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMirrorModel(t, opt, plain)
+			defer m.end()
+			m.sync()
+			time.Sleep(2 * freshEvery)
+			m.probe() // behind the mirror's image
+			for step := range 300 {
+				m.w.Update(func(b *zone.Batch) {
+					for range 1 + m.random.IntN(3) {
+						m.event(b)
+					}
+				})
+				m.check("later")
+				if m.wrong != "" {
+					t.Fatalf("options %d, step %d: %s", i, step, m.wrong)
+				}
+				if m.random.IntN(50) == 0 {
+					time.Sleep(time.Second)
+				}
+			}
+			if m.answered < 10000 || m.opened != 1 || len(m.failed) > 0 {
+				t.Errorf("options %d: %d questions had an answer; opened %d times, failed %v", i, m.answered, m.opened, m.failed)
+			}
+		})
+	}
+}
+
+// TestMirrorBeginsAnew: a mirror makes another image when all changes, and none
+// before the index is complete and fresh.
+func TestMirrorBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMirrorModel(t, zone.Options{}, plain)
+		defer m.end()
+		time.Sleep(time.Minute)
+		if len(m.images) > 0 {
+			t.Error("an image of an index that is not complete")
+		}
+		m.sync()
+		wants := func(what string, want bool, images int) {
+			t.Helper()
+			synctest.Wait()
+			if m.check(what); m.answering() != want || len(m.images) != images {
+				t.Errorf("%s: it answers: %v, want %v; %d images, want %d", what, m.answering(), want, len(m.images), images)
+			}
+		}
+		time.Sleep(freshEvery)
+		wants("complete", true, 1)
+		m.w.Update(func(b *zone.Batch) { b.SetSilent(zone.Namespaces, true) })
+		wants("stale", false, 1)
+		m.w.Update(func(b *zone.Batch) { b.SetSilent(zone.Namespaces, false) })
+		wants("fresh", true, 1)
+		m.w.Update(func(b *zone.Batch) {
+			for i := range 10_000 {
+				b.Set(&zone.Service{Key: zone.Key{Namespace: "a", Name: fmt.Sprint("s", i)}, Version: m.next()})
+			}
+		})
+		wants("very many", false, 1)
+		time.Sleep(again)
+		wants("after very many", true, 2)
+		if n := m.image().Names(); n != 10_000 {
+			t.Errorf("%d names", n)
+		}
+		other := zone.NewWriter()
+		m.v.Show(other.Index())
+		wants("an empty index", false, 2)
+		m.v.Show(m.w.Index())
+		time.Sleep(again + freshEvery + 2*again)
+		wants("the index again", true, 3)
+		m.m.Close()
+		wants("closed", false, 3)
+	})
+}
+
+// TestMirrorGivesUp: an error closes the image; it is tried again, ever later, and
+// not for ever.
+func TestMirrorGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMirrorModel(t, zone.Options{}, plain)
+		defer m.end()
+		m.sync()
+		time.Sleep(freshEvery)
+		im, broken := m.image(), errors.New("broken")
+		im.mu.Lock()
+		im.fails = broken
+		im.mu.Unlock()
+		m.w.Update(func(b *zone.Batch) { b.Set(m.service()) })
+		synctest.Wait()
+		if m.answering() || len(m.failed) != 2 || !errors.Is(m.failed[0], broken) {
+			t.Fatalf("it answers: %v, failures %v", m.answering(), m.failed)
+		}
+		im.closed = true // which failed too
+		m.refuse = broken
+		time.Sleep(10 * time.Minute)
+		if n := len(m.failed); n < maxFailures || n > maxFailures+1 {
+			t.Errorf("failed %d times", n)
+		}
+		m.failed = nil
+		time.Sleep(time.Hour)
+		if len(m.failed) > 0 {
+			t.Errorf("failed again: %v", m.failed)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := newMirrorModel(t, zone.Options{}, plain)
+		defer m.end()
+		m.refuse = fmt.Errorf("no kernel: %w", errors.ErrUnsupported)
+		m.sync()
+		time.Sleep(time.Hour)
+		if len(m.failed) != 1 {
+			t.Errorf("what is not supported was tried %d times", len(m.failed))
+		}
+	})
+}
