@@ -36,10 +36,11 @@ func useLane(t *testing.T) {
 		t.Skip("the fast lane is for Linux")
 	}
 	port := freeport.Of(t)
-	newLife(t, laneCorefile(t, port, ""))
+	newLife(t, strings.Replace(laneCorefile(t, port, ""), "manifests", "fastlane kernel absent0\nmanifests", 1))
 	for _, qtype := range []uint16{dns.TypeTXT, dns.TypeANY} {
 		askPort(t, "udp", port, new(dns.Msg).SetQuestion("dns-version.cluster.local.", qtype))
 	}
+	laneAt(":"+port).Counts.Pass("closed", 1) // as a kernel would
 }
 
 func askPort(t *testing.T, network, port string, m *dns.Msg) *dns.Msg {

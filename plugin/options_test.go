@@ -91,6 +91,17 @@ func TestParse(t *testing.T) {
 		{inBlock("fastlane off"), defaults(func(cfg *config) { cfg.fastlane.off = true })},
 		{inBlock("fastlane workers 3"), defaults(func(cfg *config) { cfg.fastlane.workers = 3 })},
 		{inBlock("fastlane off\nfastlane workers 1"), defaults(func(cfg *config) { cfg.fastlane.workers = 1 })},
+		{inBlock("fastlane kernel"), defaults(func(cfg *config) { cfg.fastlane.kernel = true })},
+		{inBlock("fastlane kernel eth0 net1.5"), defaults(func(cfg *config) {
+			cfg.fastlane = fastlaneConfig{kernel: true, interfaces: []string{"eth0", "net1.5"}}
+		})},
+		{inBlock("fastlane kernel eth0\nfastlane workers 2"), defaults(func(cfg *config) {
+			cfg.fastlane = fastlaneConfig{workers: 2, kernel: true, interfaces: []string{"eth0"}}
+		})},
+		{inBlock("fastlane workers 2\nfastlane kernel eth0\nfastlane kernel"), defaults(func(cfg *config) {
+			cfg.fastlane = fastlaneConfig{workers: 2, kernel: true}
+		})},
+		{inBlock("fastlane kernel\nfastlane off"), defaults(func(cfg *config) { cfg.fastlane.off = true })},
 		{inBlock("multicluster"), defaults(func(*config) {})},
 		{"kubernetes cluster.local clusterset.local b.local {\nmulticluster b.local\nmulticluster ClusterSet.local.\n}", defaults(func(cfg *config) {
 			cfg.word = "kubernetes"
@@ -162,11 +173,16 @@ func TestParseErrors(t *testing.T) {
 		{inBlock("snapshot /var/lib/x 0s"), `Testfile:2 - Error during parsing: snapshot: "0s" is no duration above 0 such as 12h`},
 		{inBlock("manifests x\nsnapshot /var/lib/x"), `Testfile:4 - Error during parsing: snapshot saves what an API server says: manifests are files already`},
 		{inBlock("explain all"), `Testfile:2 - Error during parsing: explain takes "", not "all"`},
-		{inBlock("fastlane"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not ""`},
-		{inBlock("fastlane off now please"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N", not "off now please"`},
-		{inBlock("fastlane on"), `Testfile:2 - Error during parsing: fastlane: "on" is neither off nor workers N`},
-		{inBlock("fastlane off 3"), `Testfile:2 - Error during parsing: fastlane: "off 3" is neither off nor workers N`},
-		{inBlock("fastlane workers"), `Testfile:2 - Error during parsing: fastlane: "workers" is neither off nor workers N`},
+		{inBlock("fastlane"), `Testfile:2 - Error during parsing: fastlane takes "off | workers N | kernel [INTERFACE...]", not ""`},
+		{inBlock("fastlane off now please"), `Testfile:2 - Error during parsing: fastlane: "off now please" is none of off, workers N and kernel [INTERFACE...]`},
+		{inBlock("fastlane on"), `Testfile:2 - Error during parsing: fastlane: "on" is none of off, workers N and kernel [INTERFACE...]`},
+		{inBlock("fastlane off 3"), `Testfile:2 - Error during parsing: fastlane: "off 3" is none of off, workers N and kernel [INTERFACE...]`},
+		{inBlock("fastlane workers"), `Testfile:2 - Error during parsing: fastlane: "workers" is none of off, workers N and kernel [INTERFACE...]`},
+		{inBlock("fastlane kernels"), `Testfile:2 - Error during parsing: fastlane: "kernels" is none of off, workers N and kernel [INTERFACE...]`},
+		{inBlock("fastlane kernel eth/0"), `Testfile:2 - Error during parsing: fastlane: "eth/0" is no name of a network interface`},
+		{inBlock("fastlane kernel eth0 .."), `Testfile:2 - Error during parsing: fastlane: ".." is no name of a network interface`},
+		{inBlock("fastlane kernel abcdefghijklmnop"), `Testfile:2 - Error during parsing: fastlane: "abcdefghijklmnop" is no name of a network interface`},
+		{inBlock("fastlane kernel eth0 eth1 eth0"), `Testfile:2 - Error during parsing: fastlane: interface "eth0" twice`},
 		{inBlock("fastlane workers 0"), `Testfile:2 - Error during parsing: fastlane: "0" is no number of workers from 1`},
 		{inBlock("fastlane workers two"), `Testfile:2 - Error during parsing: fastlane: "two" is no number of workers from 1`},
 		{inBlock("max_answers 0"), `Testfile:2 - Error during parsing: max_answers: "0" is no number of records from 1`},

@@ -94,7 +94,7 @@ var direct = []struct {
 	{"plugin/eligible", []string{"github.com/coredns/caddy/caddyfile$", "github.com/coredns/coredns/core/dnsserver$",
 		"github.com/coredns/coredns/plugin$", "github.com/coredns/coredns/plugin/pkg/", "github.com/miekg/dns"},
 		"it is a function of text, which neither counts nor asks what runs"},
-	{"plugin/responder", []string{module + "plugin/dnswire", module + "plugin/fastlane$", module + "plugin/hitters$", module + "plugin/zone",
+	{"plugin/responder", []string{module + "plugin/dnswire", module + "plugin/fastlane$", module + "plugin/fastlane/kernel$", module + "plugin/hitters$", module + "plugin/zone",
 		"github.com/coredns/coredns/plugin", "github.com/miekg/dns", "github.com/prometheus/client_golang/prometheus$"},
 		"of CoreDNS it knows plugins and their metrics: servers, instances and Corefiles are for lanes"},
 	{"plugin/lanes", []string{module + "plugin/eligible", module + "plugin/fastlane$", module + "plugin/hitters$", module + "plugin/responder", module + "plugin/zone",

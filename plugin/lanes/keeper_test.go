@@ -137,6 +137,48 @@ func TestSteersAgain(t *testing.T) {
 	})
 }
 
+// A lane has its mirror back when it is open again, and when it works for the next
+// Corefile.
+func TestMirrorComesBack(t *testing.T) {
+	bubble(t, func(t *testing.T, m *model) {
+		m.bind(true, &loaded{wants: map[string]spec{":53": {sockets: 1}}})
+		c, plan := m.loads("Corefile")
+		plan.mirror = m.mirrorOf(":53", plan.program)
+		c.inst.arrive(":53", plan)
+		c.inst.settle()
+		wants := func(what string, program *fastlane.Program) {
+			t.Helper()
+			synctest.Wait()
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if f := m.mirrorAt(":53"); f == nil && program != nil || f != nil && f.program != program {
+				t.Errorf("%s: the mirror is %+v", what, f)
+			}
+		}
+		wants("at first", plan.program)
+		if open, names, wanted := (*m.k.shown.Load())[0].Kernel(); !open || names != 1 || !wanted {
+			t.Errorf("open: %v, %d names, wanted: %v", open, names, wanted)
+		}
+		m.takeLane().opt.Stalled()
+		wants("stalled", nil)
+		time.Sleep(2 * retryAfter)
+		wants("open again", plan.program)
+		next, nextPlan := m.loads("next Corefile")
+		nextPlan.mirror = m.mirrorOf(":53", nextPlan.program)
+		c.inst.restart()
+		next.inst.arrive(":53", nextPlan)
+		wants("reloaded", nextPlan.program)
+		last, lastPlan := m.loads("without")
+		next.inst.restart()
+		last.inst.arrive(":53", lastPlan)
+		wants("without", nil)
+		time.Sleep(time.Minute)
+		if _, _, wanted := (*m.k.shown.Load())[0].Kernel(); wanted {
+			t.Error("a mirror that is gone is remembered")
+		}
+	})
+}
+
 // The process may end while its first instance is set up: nothing of that is
 // known yet, and nothing goes wrong.
 func TestEndsEarly(t *testing.T) {

@@ -37,10 +37,13 @@ type model struct {
 	opened    int
 	stalls    int
 	orphaned  int // starts that nobody was told of
+	mirrors   map[*fakeMirror]bool
+	mirrored  int // mirrors made
 }
 
 func newModel(t *testing.T, r *rand.Rand) *model {
-	m := &model{T: t, Rand: r, lanes: map[*fakeLane]bool{}, stalledAt: map[*fastlane.Program]time.Time{}, owners: map[*fastlane.Program]*loaded{}}
+	m := &model{T: t, Rand: r, lanes: map[*fakeLane]bool{}, stalledAt: map[*fastlane.Program]time.Time{}, owners: map[*fastlane.Program]*loaded{},
+		mirrors: map[*fakeMirror]bool{}}
 	m.k = newKeeper(m.open)
 	return m
 }
@@ -57,6 +60,7 @@ type spec struct {
 	sockets int
 	workers int // 0: no lane
 	arrives bool
+	kernel  bool // a mirror, if there is a lane
 }
 
 var modelAddrs = []string{":53", ":5353", "127.0.0.1:53"}
@@ -81,6 +85,9 @@ func (l *fakeLane) Steer()                  { l.steers.Add(1) }
 func (l *fakeLane) Shifted()                { l.shifted.Store(true) }
 func (l *fakeLane) Stats() fastlane.Stats   { return fastlane.Stats{} }
 func (l *fakeLane) Swap(p *fastlane.Program) {
+	l.m.mu.Lock()
+	l.m.noMirror(l.cfg.Addr, "its lane works for another program")
+	l.m.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.program = p
@@ -88,6 +95,7 @@ func (l *fakeLane) Swap(p *fastlane.Program) {
 
 func (l *fakeLane) Close(ctx context.Context) {
 	l.m.mu.Lock()
+	l.m.noMirror(l.cfg.Addr, "its lane closes")
 	l.closing = true
 	l.m.mu.Unlock()
 	l.drain(ctx)
@@ -178,7 +186,7 @@ func (m *model) corefile(name string) *loaded {
 			continue
 		}
 		m.mu.Lock()
-		s := spec{sockets: 1 + m.IntN(2), workers: m.IntN(3), arrives: m.IntN(100) < 95}
+		s := spec{sockets: 1 + m.IntN(2), workers: m.IntN(3), arrives: m.IntN(100) < 95, kernel: m.IntN(2) == 0}
 		m.mu.Unlock()
 		c.wants[addr] = s
 	}
@@ -200,6 +208,9 @@ func (m *model) serve(c *loaded) {
 		plan := planned{program: new(fastlane.Program), why: "it is not wanted"}
 		if s.workers > 0 {
 			plan.config = &fastlane.Config{Addr: addr, Workers: s.workers}
+			if s.kernel {
+				plan.mirror = m.mirrorOf(addr, plan.program)
+			}
 		}
 		m.mu.Lock()
 		m.owners[plan.program] = c
@@ -314,6 +325,10 @@ func (m *model) check(running *loaded, atRest bool) {
 		switch l := at[addr]; {
 		case wanted != (l != nil):
 			m.Errorf("%s: a lane at %s is wanted: %v; there is one: %v", running.name, addr, wanted, l != nil)
+		case m.mirrorAt(addr) != nil && !(wanted && s.kernel):
+			m.Errorf("%s: a mirror at %s that is not wanted", running.name, addr)
+		case m.mirrorAt(addr) != nil && m.mirrorAt(addr).program != l.program:
+			m.Errorf("%s: the mirror at %s is of another plan than the lane", running.name, addr)
 		case l != nil && l.gone.Load():
 			m.Errorf("the lane at %s is not where the kernel steers to", addr)
 		case l != nil && (l.cfg.Workers != s.workers || l.cfg.Others != m.sockets[addr]):
@@ -387,7 +402,7 @@ func (m *model) within(limit time.Duration, what string, f func()) {
 
 func TestModel(t *testing.T) {
 	golog.SetOutput(io.Discard)
-	opened, stalls, orphaned := 0, 0, 0
+	opened, stalls, orphaned, mirrored := 0, 0, 0, 0
 	for seed := range uint64(150) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newModel(t, rand.New(rand.NewPCG(seed, 7)))
@@ -427,6 +442,11 @@ func TestModel(t *testing.T) {
 			if n := len(m.lanes); n > 0 {
 				t.Errorf("seed %d: %d lanes outlive the process's servers", seed, n)
 			}
+			for _, addr := range modelAddrs {
+				m.noMirror(addr, "the process has ended")
+			}
+			mirrored += m.mirrored
+			time.Sleep(time.Minute) // mirrors take a while to be gone
 			close(m.k.ended)
 			opened, stalls, orphaned = opened+m.opened, stalls+m.stalls, orphaned+m.orphaned
 		})
@@ -435,7 +455,7 @@ func TestModel(t *testing.T) {
 		}
 	}
 	t.Logf("%d lanes opened, %d stalled, %d starts that nobody was told of", opened, stalls, orphaned)
-	if opened < 500 || stalls < 30 || orphaned == 0 {
+	if opened < 500 || stalls < 30 || orphaned == 0 || mirrored < 300 {
 		t.Error("the model is not what it was meant to be")
 	}
 }

@@ -38,7 +38,8 @@ func (c *Counts) Passed(yield func(reason string, n uint64) bool) {
 	}
 }
 
-func (c *Counts) pass(reason string, n uint64) {
+// Pass counts queries that the kernel left to the sockets.
+func (c *Counts) Pass(reason string, n uint64) {
 	c.passed.Lock()
 	defer c.passed.Unlock()
 	if c.passed.n == nil {

@@ -46,7 +46,7 @@ func (d *drain) drain(im image) {
 	})
 	im.Passed(func(reason string, n uint64) {
 		if before := d.passed[reason]; n > before {
-			d.counts.pass(reason, n-before)
+			d.counts.Pass(reason, n-before)
 			d.passed[reason] = n
 		}
 	})

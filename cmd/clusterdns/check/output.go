@@ -79,6 +79,9 @@ func writeText(out io.Writer, r *Report) error {
 			state = "closed: " + l.Reason
 		}
 		fmt.Fprintf(w, "\nFAST LANE %s\n  %s\n", l.Listener, state)
+		if l.Kernel != "" {
+			fmt.Fprintf(w, "  in the kernel: what it can, at %s (docs/fastlane.md)\n", l.Kernel)
+		}
 		for _, chain := range l.Chain {
 			fmt.Fprintf(w, "  left to the plugin chain: %s\n", chain)
 		}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
@@ -36,6 +37,9 @@ type Lane struct {
 	Open     bool   `json:"open"`
 	Reason   string `json:"reason,omitempty"` // it is closed
 	Workers  int    `json:"workers,omitempty"`
+	// Kernel is where the kernel is to answer in front of it, if that has what it
+	// takes: interfaces, or "every interface with the server's addresses".
+	Kernel string `json:"kernel,omitempty"`
 	// Chain are names that are CoreDNS's chain's all the same, with the reason.
 	Chain []string `json:"chain,omitempty"`
 
@@ -200,6 +204,9 @@ func (f *corefile) lanes() (list []Lane) {
 		l := Lane{Listener: "dns://" + addr, input: at[addr]}
 		for i := range l.input.Ours {
 			l.Workers = max(l.Workers, f.stanzas[i].Workers)
+			if s := f.stanzas[i]; s.Kernel && l.Kernel == "" {
+				l.Kernel = cmp.Or(strings.Join(s.Interfaces, " "), "every interface with the server's addresses")
+			}
 		}
 		l.verdict = eligible.Judge(l.input)
 		l.Reason = l.verdict.Reason
@@ -212,7 +219,7 @@ func (f *corefile) lanes() (list []Lane) {
 		if l.Open {
 			l.Chain = f.leftToChain(l)
 		} else {
-			l.Workers = 0
+			l.Workers, l.Kernel = 0, ""
 		}
 		list = append(list, l)
 	}
