@@ -17,7 +17,7 @@ type mirror interface {
 // addr, once before, unless nil, is gone.
 func openMirror(plan *responder.Plan, addr string, interfaces []string, before mirror) (mirror, error) {
 	after, _ := before.(*responder.Mirror)
-	warned := false
+	warned, failed := false, "" // the error that was logged last
 	m, left, err := plan.Mirror(responder.KernelOptions{
 		Addr: addr, Interfaces: interfaces, After: after,
 		Opened: func(names int) {
@@ -28,11 +28,13 @@ func openMirror(plan *responder.Plan, addr string, interfaces []string, before m
 			log.Infof("The kernel knows %d names at %s", names, addr)
 		},
 		Failed: func(err error, again time.Duration) {
-			if again == 0 {
+			switch text := err.Error(); {
+			case again == 0:
 				log.Warningf("The kernel does not answer at %s, the fast lane does: %v", addr, err)
-				return
+			case text != failed:
+				failed = text
+				log.Warningf("The kernel does not answer at %s, the fast lane does, and another try in %v: %v", addr, again, err)
 			}
-			log.Warningf("The kernel does not answer at %s, the fast lane does, and another try in %v: %v", addr, again, err)
 		},
 	})
 	for _, why := range left {

@@ -14,6 +14,7 @@ type fakeMirror struct {
 	addr    string
 	program *fastlane.Program // of the plan that it is of
 	closed  bool
+	before  mirror // that it waits for
 	gone    chan struct{}
 }
 
@@ -23,7 +24,12 @@ func (f *fakeMirror) Close() {
 	if !f.closed {
 		f.closed = true
 		takes := time.Duration(f.m.Int64N(int64(3 * time.Second)))
-		time.AfterFunc(takes, func() { close(f.gone) })
+		time.AfterFunc(takes, func() {
+			if f.before != nil {
+				f.before.Wait()
+			}
+			close(f.gone)
+		})
 	}
 }
 
@@ -54,7 +60,7 @@ func (m *model) mirrorOf(addr string, program *fastlane.Program) func(mirror) (m
 			select {
 			case <-f.gone:
 			default:
-				if f.addr == addr && before != mirror(f) {
+				if f.addr == addr && before == nil {
 					m.Errorf("a mirror at %s does not know of the one before", addr)
 				}
 			}
@@ -62,7 +68,7 @@ func (m *model) mirrorOf(addr string, program *fastlane.Program) func(mirror) (m
 		if m.failing.Load() && m.IntN(100) < 20 {
 			return nil, errors.New("nothing is left to the kernel")
 		}
-		f := &fakeMirror{m: m, addr: addr, program: program, gone: make(chan struct{})}
+		f := &fakeMirror{m: m, addr: addr, program: program, before: before, gone: make(chan struct{})}
 		m.mirrors[f] = true
 		m.mirrored++
 		return f, nil

@@ -17,7 +17,8 @@ import (
 type KernelOptions struct {
 	Addr       string   // host and port of the lane
 	Interfaces []string // where queries arrive; none: see kernel.Config
-	// After, unless nil, is a Mirror that is to be gone before this one begins.
+	// After, unless nil, is a Mirror that is closed, and is to be gone before this one
+	// begins, or is gone itself.
 	After *Mirror
 	// Opened is called each time that the kernel begins to answer, with the number
 	// of names that it knows, and Failed when it can't: it is tried again after
