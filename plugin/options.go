@@ -114,7 +114,7 @@ var options = []option{
 					return fmt.Errorf("interface %q twice", name)
 				}
 			}
-			lane.off, lane.kernel, lane.interfaces = false, true, slices.Clone(args[1:])
+			lane.off, lane.kernel, lane.interfaces = false, true, append([]string(nil), args[1:]...)
 			return nil
 		}
 		return fmt.Errorf("%q is none of off, workers N and kernel [INTERFACE...]", strings.Join(args, " "))

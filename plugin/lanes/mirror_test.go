@@ -23,7 +23,7 @@ func (f *fakeMirror) Close() {
 	defer f.m.mu.Unlock()
 	if !f.closed {
 		f.closed = true
-		takes := time.Duration(f.m.Int64N(int64(3 * time.Second)))
+		takes := time.Duration(f.m.chances.Int64N(int64(3 * time.Second)))
 		time.AfterFunc(takes, func() {
 			if f.before != nil {
 				f.before.Wait()
@@ -65,7 +65,7 @@ func (m *model) mirrorOf(addr string, program *fastlane.Program) func(mirror) (m
 				}
 			}
 		}
-		if m.failing.Load() && m.IntN(100) < 20 {
+		if m.failing.Load() && m.chances.IntN(100) < 20 {
 			return nil, errors.New("nothing is left to the kernel")
 		}
 		f := &fakeMirror{m: m, addr: addr, program: program, before: before, gone: make(chan struct{})}

@@ -37,13 +37,14 @@ type model struct {
 	opened    int
 	stalls    int
 	orphaned  int // starts that nobody was told of
+	chances   *rand.Rand // of mirrors
 	mirrors   map[*fakeMirror]bool
 	mirrored  int // mirrors made
 }
 
 func newModel(t *testing.T, r *rand.Rand) *model {
 	m := &model{T: t, Rand: r, lanes: map[*fakeLane]bool{}, stalledAt: map[*fastlane.Program]time.Time{}, owners: map[*fastlane.Program]*loaded{},
-		mirrors: map[*fakeMirror]bool{}}
+		chances: rand.New(rand.NewPCG(1, 3)), mirrors: map[*fakeMirror]bool{}}
 	m.k = newKeeper(m.open)
 	return m
 }
@@ -186,7 +187,7 @@ func (m *model) corefile(name string) *loaded {
 			continue
 		}
 		m.mu.Lock()
-		s := spec{sockets: 1 + m.IntN(2), workers: m.IntN(3), arrives: m.IntN(100) < 95, kernel: m.IntN(2) == 0}
+		s := spec{sockets: 1 + m.IntN(2), workers: m.IntN(3), arrives: m.IntN(100) < 95, kernel: m.chances.IntN(2) == 0}
 		m.mu.Unlock()
 		c.wants[addr] = s
 	}
