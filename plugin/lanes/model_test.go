@@ -36,7 +36,7 @@ type model struct {
 	shared    atomic.Bool // another process is at every address
 	opened    int
 	stalls    int
-	orphaned  int // starts that nobody was told of
+	orphaned  int        // starts that nobody was told of
 	chances   *rand.Rand // of mirrors
 	mirrors   map[*fakeMirror]bool
 	mirrored  int // mirrors made
