@@ -306,7 +306,8 @@ func TestLaneAfterAFaultyShutdown(t *testing.T) {
 			}
 			life.reload(laneCorefile(t, port, ""))
 			if by := answeredBy(t, port, "dns-version.cluster.local."); by != "lane" {
-				t.Errorf("after another reload a name is answered by the %s", by)
+				_, _, why := laneState(port)
+				t.Errorf("after another reload a name is answered by the %s: %s", by, why)
 			}
 		})
 	}
