@@ -109,6 +109,9 @@ func parseDnsperf(text string) (l load.Result, err error) {
 // dnsload runs our own load generator, which checks every answer. A wrong one
 // is no error but counted.
 func (r *runner) dnsload(ctx context.Context, p *peer.Peer, questions string, args ...string) (l load.Result, err error) {
+	if r.plan.patience > 0 {
+		args = append(args, "-timeout", r.plan.patience.String())
+	}
 	argv := r.asker(p, append([]string{r.programs["dnsload"], "-server", p.Addr, "-questions", questions}, args...)...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stderr strings.Builder
