@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds every wait of these tests.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // eachSystem runs f for every system.
 func eachSystem(t *testing.T, f func(t *testing.T, newSystem makeSystem)) {
