@@ -164,7 +164,7 @@ func (im *Image) Remove(labels []byte) error {
 }
 
 // SetAddr says that addr has exactly one name, that of a service. One of more than
-// MaxPTR octets is not kept: questions for it go up.
+// MaxPTR octets is not kept, nor one that has no place: questions for it go up.
 func (im *Image) SetAddr(addr netip.Addr, labels []byte) error {
 	if len(labels) > MaxPTR {
 		return im.RemoveAddr(addr)
@@ -177,7 +177,7 @@ func (im *Image) SetAddr(addr netip.Addr, labels []byte) error {
 		im.key[0] ^ binary.LittleEndian.Uint64(key[:]),
 		im.key[1] ^ binary.LittleEndian.Uint64(key[8:]),
 	}, e[:], len(e)-8)
-	if err := put(im.ptrs, key, e, ebpf.UpdateAny); err != nil {
+	if err := put(im.ptrs, key, e, ebpf.UpdateAny); err != nil && !errors.Is(err, unix.E2BIG) {
 		return fmt.Errorf("setting the name of %s: %w", addr, err)
 	}
 	return nil

@@ -101,9 +101,9 @@ func TestFrames(t *testing.T) {
 			t.Fatalf("%s: not answered before it is changed", tc.name)
 		}
 		frame := tc.edit(tc.p.frame())
-		if tc.p.src.Is4() && len(frame) >= ethernet+ipv4 && frame[ip]>>4 == 4 {
+		if tc.p.src.Is4() {
 			put16(frame, ip+10, 0)
-			put16(frame, ip+10, ^ones(frame[ip:ip+int(frame[ip]&15)*4]))
+			put16(frame, ip+10, ^ones(frame[ip:ip+max(ipv4, int(frame[ip]&15)*4)]))
 		}
 		verdict, out := run(t, im, frame)
 		if verdict != next || !bytes.Equal(out, frame) || len(passed(im)) > 0 {

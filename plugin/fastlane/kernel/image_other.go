@@ -9,7 +9,7 @@ import (
 
 // Image is the program with all that it answers from. It answers nothing before
 // Attach and State. Its methods are for one goroutine at a time, but State, Names,
-// Counts and Passed, which any may call, until Close.
+// Counts and Passed, which any may call at any time.
 type Image struct{}
 
 // Open returns an Image with no names, whose state is closed, and which is
@@ -38,12 +38,15 @@ func (im *Image) Set(labels []byte, n Name) error { return errors.ErrUnsupported
 // serial, and none that the name was not there.
 func (im *Image) Remove(labels []byte) error { return errors.ErrUnsupported }
 
-// SetAddr says that addr has exactly one name, that of a service. One that is too
-// long for an entry (MaxPTR octets) is not kept: questions for it go up.
+// SetAddr says that addr has exactly one name, that of a service. One of more than
+// MaxPTR octets is not kept, nor one that has no place: questions for it go up.
 func (im *Image) SetAddr(addr netip.Addr, labels []byte) error { return errors.ErrUnsupported }
 
 // RemoveAddr forgets what was said of addr.
 func (im *Image) RemoveAddr(addr netip.Addr) error { return errors.ErrUnsupported }
+
+// Interfaces returns the names of the interfaces that Attach is about.
+func (im *Image) Interfaces() []string { return nil }
 
 // Names returns how many names are set.
 func (im *Image) Names() int { return 0 }

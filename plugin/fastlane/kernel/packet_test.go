@@ -235,11 +235,14 @@ func opened(t testing.TB, zones []Zone, capacity int) *Image {
 		t.Fatal(err)
 	}
 	im, err := open(c, nil, []netip.Addr{server4, server6})
-	if err != nil {
-		if errors.Is(err, errors.ErrUnsupported) {
-			t.Skip(err)
-		}
-		t.Fatalf("%+v", err)
+	var verifier *ebpf.VerifierError
+	switch {
+	case errors.As(err, &verifier):
+		t.Fatalf("%+v", verifier)
+	case errors.Is(err, errors.ErrUnsupported):
+		t.Skip(err)
+	case err != nil:
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { im.Close() })
 	return im
