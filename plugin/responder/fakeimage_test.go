@@ -146,7 +146,7 @@ func (im *fakeImage) answer(name []byte, qtype uint16) string {
 	if z.Kind == kernel.Reverse {
 		for addr, labels := range im.ptrs {
 			if text, _ := dns.ReverseAddr(addr.String()); qtype == dns.TypePTR && text == dnswire.NameString(folded) {
-				return dnswire.NameString(slices.Concat([]byte(labels), []byte("\x03svc"), z.PTRZone))
+				return dnswire.NameString(slices.Concat([]byte(labels), z.PTRZone))
 			}
 		}
 		return ""

@@ -69,6 +69,9 @@ func (k *inKernel) leave(wire []byte, why string) {
 	k.left = append(k.left, fmt.Sprintf("%s: %s", dnswire.NameString(wire), why))
 }
 
+// svc stands in a service's name behind its labels and the namespace's.
+const svc = "\x03svc"
+
 // inKernel returns what is to be done with questions in r's zone, and zones below
 // it that are others, or why all of them are a Responder's.
 func (r *route) inKernel(view *zone.View) (z kernel.Zone, below [][]byte, why string) {
@@ -83,7 +86,7 @@ func (r *route) inKernel(view *zone.View) (z kernel.Zone, below [][]byte, why st
 		return up, nil, "the plugin console counts who asks what"
 	case why != "":
 		return up, nil, why
-	case len(r.wire) > kernel.MaxZone || rules.Reverse && len(rules.Primary) > kernel.MaxZone:
+	case len(r.wire) > kernel.MaxZone || rules.Reverse && len(svc)+len(rules.Primary) > kernel.MaxZone:
 		return up, nil, fmt.Sprintf("a zone has more than %d octets", kernel.MaxZone)
 	}
 	for i := range r.meters {
@@ -97,7 +100,7 @@ func (r *route) inKernel(view *zone.View) (z kernel.Zone, below [][]byte, why st
 		NegativeEDNS: !rules.Explains,
 	}
 	if rules.Reverse {
-		z.Kind, z.PTRZone = kernel.Reverse, rules.Primary
+		z.Kind, z.PTRZone = kernel.Reverse, slices.Concat([]byte(svc), rules.Primary)
 	}
 	z.Types[dns.TypeSOA] = false // there is no NXDOMAIN for it (zone.View.Lookup)
 	for i := range r.templates {

@@ -58,11 +58,11 @@ func TestInKernel(t *testing.T) {
 	}{
 		{name: "kubeadm's", opt: zone.Options{Zones: []string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."}}, routes: []string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."},
 			change: func(r *Route) { r.Fallthrough = []string{"in-addr.arpa.", "ip6.arpa."}; r.Rotate = true },
-			zones: []string{"cluster.local. forward ttl=5 negative negative-edns rotate", "in-addr.arpa. reverse ttl=5 in=cluster.local. negative-edns rotate",
-				"ip6.arpa. reverse ttl=5 in=cluster.local. negative-edns rotate"}},
+			zones: []string{"cluster.local. forward ttl=5 negative negative-edns rotate", "in-addr.arpa. reverse ttl=5 in=svc.cluster.local. negative-edns rotate",
+				"ip6.arpa. reverse ttl=5 in=svc.cluster.local. negative-edns rotate"}},
 		{name: "not wished for", routes: both, change: func(r *Route) { r.Kernel = false }},
 		{name: "fallthrough below", routes: both, change: func(r *Route) { r.Fallthrough = []string{"a.svc.cluster.local."} },
-			zones: []string{"10.in-addr.arpa. reverse ttl=5 in=cluster.local. negative negative-edns", "cluster.local. forward ttl=5 negative-edns"}},
+			zones: []string{"10.in-addr.arpa. reverse ttl=5 in=svc.cluster.local. negative negative-edns", "cluster.local. forward ttl=5 negative-edns"}},
 		{name: "autopath", routes: both[:1], change: func(r *Route) { r.Searched = []string{"."} }, zones: []string{"cluster.local. forward ttl=5 negative-edns"}},
 		{name: "explain", opt: zone.Options{Explain: 1}, routes: both[:1], zones: []string{"cluster.local. forward ttl=5 negative"}},
 		{name: "hosts", routes: both[:1], change: func(r *Route) { r.Hosts = &hosts.Hosts{Hostsfile: new(hosts.Hostsfile)} },
@@ -81,7 +81,7 @@ func TestInKernel(t *testing.T) {
 			zones: []string{"sub.cluster.local. forward ttl=5 negative negative-edns", "cluster.local. forward ttl=5 negative negative-edns"}},
 		{name: "root", opt: zone.Options{Zones: []string{"."}}, routes: []string{"."}, left: []string{".: reverse zones are below it"}},
 		{name: "arpa", opt: zone.Options{Zones: []string{"arpa.", "10.in-addr.arpa.", "cluster.local."}}, routes: []string{"10.in-addr.arpa.", "arpa."},
-			zones: []string{"10.in-addr.arpa. reverse ttl=5 in=arpa. negative negative-edns"}, left: []string{"arpa.: reverse zones are below it"}},
+			zones: []string{"10.in-addr.arpa. reverse ttl=5 in=svc.arpa. negative negative-edns"}, left: []string{"arpa.: reverse zones are below it"}},
 		{name: "multicluster", opt: zone.Options{Zones: []string{"cluster.local.", "set.local."}, Multicluster: []string{"set.local."}}, routes: []string{"cluster.local.", "set.local."},
 			zones: []string{"cluster.local. forward ttl=5 negative negative-edns"}, left: []string{"set.local.: it is a multi-cluster zone"}},
 		{name: "external", opt: zone.Options{Zones: []string{"example.org."}, External: &zone.ExternalOptions{Apex: "dns"}}, routes: []string{"example.org."},
@@ -90,7 +90,7 @@ func TestInKernel(t *testing.T) {
 			left: []string{"10.in-addr.arpa.: addresses have other names when namespace_labels selects another namespace"}},
 		{name: "too many", opt: zone.Options{Zones: many}, routes: many, left: []string{"111.10.in-addr.arpa.: there is room for 16 zones"}, zones: func() (list []string) {
 			for i := range 15 {
-				list = append(list, fmt.Sprintf("%d.10.in-addr.arpa. reverse ttl=5 in=cluster.local. negative negative-edns", 96+i))
+				list = append(list, fmt.Sprintf("%d.10.in-addr.arpa. reverse ttl=5 in=svc.cluster.local. negative negative-edns", 96+i))
 			}
 			slices.SortStableFunc(list, func(a, b string) int { return strings.Index(b, ".") - strings.Index(a, ".") })
 			return append(list, "cluster.local. forward ttl=5 negative negative-edns")

@@ -20,6 +20,8 @@ type KernelOptions struct {
 	// After, unless nil, is a Mirror that is closed, and is to be gone before this one
 	// begins, or is gone itself.
 	After *Mirror
+	// Open opens Images; nil: kernel.Open does.
+	Open func(kernel.Config) (*kernel.Image, error)
 	// Opened is called each time that the kernel begins to answer, with the number
 	// of names that it knows, and Failed when it can't: it is tried again after
 	// the time given, or not at all if that is 0. The Mirror waits for both.
@@ -64,8 +66,12 @@ var ErrNothing = errors.New("there is no zone that the kernel can answer")
 // Mirror has the kernel answer what it can of p's routes with Kernel, until Close.
 // Left says, a line for each of their zones, why the kernel answers nothing there.
 func (p *Plan) Mirror(opt KernelOptions) (m *Mirror, left []string, err error) {
+	open := opt.Open
+	if open == nil {
+		open = kernel.Open
+	}
 	return p.mirror(opt, func(c kernel.Config) (image, error) {
-		im, err := kernel.Open(c)
+		im, err := open(c)
 		if err != nil {
 			return nil, err // and not an image that is nil
 		}

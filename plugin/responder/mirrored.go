@@ -172,7 +172,7 @@ func (m *mirrored) lookName(labels []byte) error {
 	}
 	var n kernel.Name
 	if len(labels) > 1+int(labels[0]) { // of a namespace it is enough that it exists
-		m.name = append(append(append(m.name[:0], labels...), "\x03svc"...), m.forward...)
+		m.name = append(append(append(m.name[:0], labels...), svc...), m.forward...)
 		n = kernel.Name{A: m.set(dns.TypeA), AAAA: m.set(dns.TypeAAAA)}
 	}
 	return m.image.Set(labels, n)
@@ -215,9 +215,8 @@ func (m *mirrored) lookAddr(addr netip.Addr) error {
 			return records < 2
 		})
 	}
-	const svc = len("\x03svc")
-	if records != 1 || len(labels) <= svc {
+	if records != 1 || len(labels) <= len(svc) {
 		return m.image.RemoveAddr(addr)
 	}
-	return m.image.SetAddr(addr, slices.Clip(labels[:len(labels)-svc]))
+	return m.image.SetAddr(addr, slices.Clip(labels[:len(labels)-len(svc)]))
 }

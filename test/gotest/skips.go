@@ -13,15 +13,20 @@ var skips = []struct {
 	{"plugin", "TestExplainAllocations", true, racing},
 	{"plugin", "TestHandlerAllocations", true, racing},
 	{"plugin", "TestLaneAllocations", true, racing},
+	{"plugin", "TestKernelIsTheLane", false, withoutBPF},
+	{"plugin", "FuzzKernelIsTheLane", false, withoutBPF},
 	{"plugin/fastlane/mmsg", "TestNoAllocs", true, racing},
 	{"test/controlplane/e2e", "TestSoak", false, "it takes half an hour: make soak"},
 	{"test/controlplane/e2e", "TestLookupsMemory", false, "it fills a cluster with 100,000 pods: make lookups"},
 	{"bench/cmd/echo", "TestEcho", false, "it loads a BPF program, which takes CAP_BPF or root"},
-	{"plugin/fastlane/kernel", "", false, "without CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or tcx (Linux 6.6), the kernel runs no such program"},
+	{"plugin/fastlane/kernel", "", false, withoutBPF},
 	{"plugin/fastlane/mmsg", "TestPending/single", false, "where there is no recvmmsg nothing says what waits"},
 }
 
-const racing = "the race detector allocates; the run without it counts"
+const (
+	racing     = "the race detector allocates; the run without it counts"
+	withoutBPF = "without CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or tcx (Linux 6.6), the kernel runs no such program"
+)
 
 // allowed returns the reason why a test may be skipped, or "".
 func allowed(t test, race bool) string {

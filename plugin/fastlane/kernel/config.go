@@ -61,7 +61,7 @@ type Zone struct {
 	Rotate bool
 	// Bufsize takes a larger EDNS size in a query for this one; 0 is none.
 	Bufsize uint16
-	// PTRZone is the zone that names in PTR records are in, wire format, of at
+	// PTRZone is what follows SetAddr's labels in PTR records, wire format, of at
 	// most MaxZone octets; for a Reverse zone.
 	PTRZone []byte
 	// Meter is under which number the zone's queries are counted, less than MaxMeters.
