@@ -48,6 +48,7 @@ var installations = map[string]struct {
 	"kustomize fresh":           {extra: []question{{"outside.example.", outsideAddr}}},
 	"kustomize replace-coredns": {extra: []question{{"outside.example.", outsideAddr}}},
 	"kustomize multicluster":    {extra: []question{{"outside.example.", outsideAddr}, {"no-such.default.svc.clusterset.local.", "NXDOMAIN"}}},
+	"kustomize kernel":          {extra: []question{{"outside.example.", outsideAddr}}},
 	"kustomize node-local":      {addr: "169.254.20.10", extra: []question{{"outside.example.", outsideAddr}}},
 }
 

@@ -83,6 +83,13 @@ func TestChartValues(t *testing.T) {
 		{"{nameOverride: coredns, k8sAppLabelOverride: kube-dns}", "selector", "map[app.kubernetes.io/instance:clusterdns app.kubernetes.io/name:coredns k8s-app:kube-dns]"},
 		{"{topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {a: '{{ .Release.Name }}', b: '{{ template \"coredns.name\" . }}'}}}]}", "spread", "z map[a:clusterdns b:clusterdns]"},
 		{"", "spread", "topology.kubernetes.io/zone map[app.kubernetes.io/instance:clusterdns app.kubernetes.io/name:clusterdns k8s-app:clusterdns]"},
+		{"", "capabilities", "NET_BIND_SERVICE"},
+		{"{fastlane: {kernel: true}}", "capabilities", "NET_BIND_SERVICE NET_ADMIN BPF PERFMON"},
+		{"{fastlane: {kernel: true}, securityContext: {capabilities: {add: [BPF]}}}", "capabilities", "BPF NET_ADMIN PERFMON"},
+		{"{fastlane: {kernel: true}, securityContext: {capabilities: null}}", "capabilities", "NET_ADMIN BPF PERFMON"},
+		{"{fastlane: {kernel: true}}", "corefile", strings.Replace(kubeadmLike, "/var/lib/clusterdns}", "/var/lib/clusterdns fastlane kernel}", 1)},
+		{"{fastlane: {kernel: true}, servers: [{plugins: [{name: clusterdns}, {name: cache, parameters: 30}]}, {plugins: [{name: kubernetes, configBlock: fastlane off}]}, {plugins: [{name: kubernetes, configBlock: \"ttl 5\\nfastlane kernel eth0\\n\"}]}]}",
+			"corefile", ".{clusterdns{fastlane kernel} cache 30} .{kubernetes{fastlane off}} .{kubernetes{ttl 5 fastlane kernel eth0}}"},
 		{"{isClusterService: false}", "priority", ""},
 		{"", "priority", "system-cluster-critical"},
 	} {
@@ -167,6 +174,12 @@ func look(t *testing.T, o objects, what string) string {
 	case "spread":
 		c := pod.TopologySpreadConstraints[0]
 		return fmt.Sprint(c.TopologyKey, " ", c.LabelSelector.MatchLabels)
+	case "capabilities":
+		c := pod.Containers[0].SecurityContext
+		if *c.RunAsUser != 65532 || *c.AllowPrivilegeEscalation || !*c.ReadOnlyRootFilesystem {
+			t.Errorf("the container is not confined: %+v", c)
+		}
+		return strings.Trim(fmt.Sprint(c.Capabilities.Add), "[]")
 	case "priority":
 		return pod.PriorityClassName
 	}

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"maps"
 	"os"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,8 @@ var overlays = map[string]string{
 		"PodDisruptionBudget clusterdns, Service kube-dns, ServiceAccount clusterdns",
 	"replace-coredns": "Deployment coredns, PodDisruptionBudget coredns",
 	"multicluster": "ClusterRole clusterdns, ClusterRoleBinding clusterdns, ConfigMap clusterdns, Deployment clusterdns, " +
+		"PodDisruptionBudget clusterdns, Service kube-dns, ServiceAccount clusterdns",
+	"kernel": "ClusterRole clusterdns, ClusterRoleBinding clusterdns, ConfigMap clusterdns, Deployment clusterdns, " +
 		"PodDisruptionBudget clusterdns, Service kube-dns, ServiceAccount clusterdns",
 	"node-local": "ClusterRole clusterdns-node-local, ClusterRoleBinding clusterdns-node-local, ConfigMap clusterdns-node-local, " +
 		"DaemonSet clusterdns-node-local, ServiceAccount clusterdns-node-local",
@@ -49,6 +53,13 @@ func TestOverlays(t *testing.T) {
 			*c.SecurityContext.AllowPrivilegeEscalation || *c.SecurityContext.RunAsUser != 65532 || !strings.HasPrefix(pod.Spec.PriorityClassName, "system-") {
 			t.Errorf("%s: the pod is not confined: %+v", name, c.SecurityContext)
 		}
+		var added []corev1.Capability
+		if name == "kernel" {
+			added = []corev1.Capability{"NET_ADMIN", "BPF", "PERFMON"}
+		}
+		if got, want := c.SecurityContext.Capabilities, append([]corev1.Capability{"NET_BIND_SERVICE"}, added...); !slices.Equal(got.Add, want) || !slices.Equal(got.Drop, []corev1.Capability{"ALL"}) {
+			t.Errorf("%s: capabilities %+v, want %v and no others", name, got, want)
+		}
 		if !pod.Spec.HostNetwork {
 			for _, probe := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe} {
 				if probe.HTTPGet.Port.StrVal == "" {
@@ -60,6 +71,25 @@ func TestOverlays(t *testing.T) {
 			find[corev1.ServiceAccount](t, o, "ServiceAccount", account)
 			find[corev1.ConfigMap](t, o, "ConfigMap", pod.Spec.Volumes[0].ConfigMap.Name)
 		}
+	}
+}
+
+// TestKernel: the overlay differs from the fresh install by what the lane in the
+// kernel needs, and by nothing else.
+func TestKernel(t *testing.T) {
+	corefile := func(o objects) string { return find[corev1.ConfigMap](t, o, "ConfigMap", "").Data["Corefile"] }
+	fresh, kernel := kustomize(t, "fresh"), kustomize(t, "kernel")
+	if got := strings.Replace(corefile(kernel), "       fastlane kernel\n", "", 1); got != corefile(fresh) || got == corefile(kernel) {
+		t.Errorf("the Corefile is\n%s", corefile(kernel))
+	}
+	of := func(o objects) *corev1.Container { pod := podOf(t, o); return &pod.Spec.Containers[0] }
+	want, got := of(fresh), of(kernel)
+	if got.Resources.Limits.Memory().Cmp(*want.Resources.Limits.Memory()) <= 0 {
+		t.Errorf("no more memory than %v", want.Resources.Limits.Memory())
+	}
+	got.Resources.Limits, got.SecurityContext.Capabilities = want.Resources.Limits, want.SecurityContext.Capabilities
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the container is %+v, want %+v", got, want)
 	}
 }
 

@@ -7,8 +7,12 @@
 {{ include "clusterdns.zones" . }} {
     {{- range .plugins }}
     {{ .name }}{{ if not (kindIs "invalid" .parameters) }} {{ .parameters }}{{ end }}
-    {{- with .configBlock }} {
-        {{- . | trim | nindent 8 }}
+    {{- $block := .configBlock | default "" | trim }}
+    {{- if and $.Values.fastlane.kernel (has .name (list "kubernetes" "clusterdns")) (not (regexMatch "(?m)^\\s*fastlane\\s+(off|kernel)\\b" $block)) }}
+    {{- $block = printf "%s\nfastlane kernel" $block | trim }}
+    {{- end }}
+    {{- with $block }} {
+        {{- . | nindent 8 }}
     }
     {{- end }}
     {{- end }}
