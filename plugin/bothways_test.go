@@ -47,7 +47,7 @@ func newBothWays(t testing.TB, h *Handler, route responder.Route, plugins ...str
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{in: make(chan []byte), out: make(chan []byte, 1), closed: make(chan struct{})}
+	w := &wire{in: make(chan []byte), out: make(chan []byte, 1), reads: make(chan struct{}, 1), closed: make(chan struct{})}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -56,6 +56,7 @@ func newBothWays(t testing.TB, h *Handler, route responder.Route, plugins ...str
 		}
 	}()
 	t.Cleanup(func() {
+		<-w.reads // a server that is not up yet cannot be stopped
 		server.Stop()
 		<-ended
 	})
@@ -88,10 +89,15 @@ func addRoute(t testing.TB, plan *responder.Plan, route responder.Route, h *Hand
 // wire is a net.PacketConn that takes one message at a time.
 type wire struct {
 	in, out chan []byte
+	reads   chan struct{} // has something once the server reads
 	closed  chan struct{}
 }
 
 func (w *wire) ReadFrom(p []byte) (int, net.Addr, error) {
+	select {
+	case w.reads <- struct{}{}:
+	default:
+	}
 	select {
 	case msg := <-w.in:
 		return copy(p, msg), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4096}, nil
