@@ -88,6 +88,7 @@ func TestAnswers(t *testing.T) {
 		{"10-244-0-1.shop.pod.cluster.local. A", nil, "up"},
 		{"ns.dns.cluster.local. A", nil, "up"},
 		{"dns-version.cluster.local. TXT", nil, "up"},
+		{"dns-verbose.cluster.local. TXT", nil, "NXDOMAIN" + soa},
 		{"dns-versions.cluster.local. TXT", nil, "NXDOMAIN" + soa},
 		{"shop.svc.cluster.local. A", nil, "up"},
 		{"nothing.shop.svc.cluster.local. SOA", nil, "up"},

@@ -171,12 +171,7 @@ func TestUDPChecksums(t *testing.T) {
 				if verdict != redirect {
 					t.Fatalf("%s goes up", q)
 				}
-				at := ethernet + len(p.src.AsSlice())*2 + 18
-				if i == 0 {
-					at = ethernet + ipv4 + 6
-				} else {
-					at = ethernet + ipv6 + 6
-				}
+				at := ethernet + []int{ipv4, ipv6}[i] + 6
 				if be16(out, at) == 0xffff {
 					zero[i]++
 				}

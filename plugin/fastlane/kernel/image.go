@@ -261,7 +261,7 @@ func (im *Image) Names() int { return int(im.count.Load()) }
 
 // reasons are those of lane.c, in its order. They are labels of a metric.
 var reasons = [...]string{
-	"", "packet", "size", "message", "edns", "class", "type", "zone", "name", "uncertain", "negative", "changing", "room", "busy",
+	"", "", "size", "message", "edns", "class", "type", "zone", "name", "uncertain", "negative", "changing", "room", "busy",
 }
 
 // countsData is struct counts of lane.c.
@@ -309,7 +309,7 @@ func (im *Image) Counts(yield func(Cell)) {
 func (im *Image) Passed(yield func(reason string, n uint64)) {
 	t := im.total()
 	for i, reason := range reasons {
-		if i > 0 && t.Passed[i] > 0 {
+		if t.Passed[i] > 0 {
 			yield(reason, t.Passed[i])
 		}
 	}

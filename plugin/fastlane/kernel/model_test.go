@@ -38,6 +38,10 @@ func shop() *world {
 		netip.MustParseAddr("10.96.0.1"):  "web.shop",
 		netip.MustParseAddr("10.96.0.10"): "a-name-with-many-letters.and-a-namespace-likewise",
 		netip.MustParseAddr("fd00::1"):    "web.shop",
+		// What names that are no address's would be, if they were read carelessly.
+		netip.MustParseAddr("10.96.1.1"): "web.shop",
+		netip.MustParseAddr("96.0.1.1"):  "web.shop",
+		netip.MustParseAddr("fd00::"):    "web.shop",
 	}}
 	var a, aaaa []string
 	for i := range MaxA {

@@ -126,13 +126,13 @@ static __always_inline int reverse_ipv6(struct work *w)
 {
 	__u64 half = 0;
 
-	if (w->labels != 32 + 2 || w->name_len != 2 * 32 + 10)
+	if (w->labels != 32 + 2 || w->name_len != 2 * 32 + 10) /* so each has one octet */
 		return 0;
 	for (int i = 0; i < 32; i++) {
-		__u8 *p = w->name + i * 2;
-		__u32 digit = p[1] - '0', letter = p[1] - 'a';
+		__u8 c = w->name[i * 2 + 1];
+		__u32 digit = c - '0', letter = c - 'a';
 
-		if (p[0] != 1 || (digit > 9 && letter > 5))
+		if (digit > 9 && letter > 5)
 			return 0;
 		half = half >> 4 | (__u64)(digit > 9 ? letter + 10 : digit) << 60;
 		if (i == 15)

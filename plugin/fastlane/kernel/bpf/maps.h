@@ -45,8 +45,8 @@
 
 /* Reasons for which a packet goes up; image.go has their names. */
 enum reason {
-	ANSWER,    /* it does not */
-	PACKET,    /* fragments, options, sources that cannot be: not counted but for our port */
+	ANSWER,    /* it does not go up */
+	PACKET,    /* not for us, or not as simple as those that are answered: not counted */
 	SIZE,      /* shorter or longer than queries that are looked at */
 	MESSAGE,   /* no plain query */
 	EDNS,      /* an option, or a version other than 0 */
@@ -105,7 +105,7 @@ struct key {
 	__u64 word[2]; /* SipHash-2-4-128 of a name's labels */
 };
 
-/* The last 24 bits of an entry are a checksum: see fits. The kernel keeps entries of
+/* The last 24 bits of an entry are a checksum: see check_fits. The kernel keeps entries of
  * a hash in classes of 96, 128, 192, 256, 512 octets, with 72 of its own and the key. */
 struct name {
 	__u8 v6[16];
