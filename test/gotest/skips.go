@@ -14,6 +14,7 @@ var skips = []struct {
 	{"plugin", "TestHandlerAllocations", true, racing},
 	{"plugin", "TestLaneAllocations", true, racing},
 	{"plugin", "TestKernelIsTheLane", false, withoutBPF},
+	{"plugin", "TestKernelFollows", false, withoutBPF},
 	{"plugin", "FuzzKernelIsTheLane", false, withoutBPF},
 	{"plugin/fastlane/mmsg", "TestNoAllocs", true, racing},
 	{"test/controlplane/e2e", "TestSoak", false, "it takes half an hour: make soak"},
