@@ -95,6 +95,9 @@ func (im *Image) Set(labels []byte, n Name) error {
 	} else if errors.Is(err, ebpf.ErrKeyExist) {
 		err = put(im.names, h, e, ebpf.UpdateExist)
 	}
+	if errors.Is(err, unix.E2BIG) {
+		return fmt.Errorf("more than %d names: %w", im.config.Capacity, err)
+	}
 	if err != nil {
 		return fmt.Errorf("setting a name: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -38,8 +39,8 @@ func filled(t testing.TB, n int) (octets uint64) {
 	if im.Names() != n {
 		t.Fatalf("%d names, want %d", im.Names(), n)
 	}
-	if err := im.Set(labels("one.more"), Name{}); err == nil {
-		t.Error("one name more than the capacity")
+	if err := im.Set(labels("one.more"), Name{}); err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("more than %d names", n)) {
+		t.Errorf("one name more than the capacity: %v", err)
 	}
 	for name, m := range im.coll.Maps {
 		info, err := m.Info()
