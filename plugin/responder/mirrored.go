@@ -21,6 +21,7 @@ type image interface {
 	Remove(labels []byte) error
 	SetAddr(addr netip.Addr, labels []byte) error
 	RemoveAddr(addr netip.Addr) error
+	Moved() bool
 	Names() int
 	Counts(yield func(kernel.Cell))
 	Passed(yield func(reason string, n uint64))
@@ -185,6 +186,8 @@ func (m *mirrored) set(qtype uint16) kernel.Set {
 		return kernel.Set{}
 	}
 	switch packed := a.Addrs(); {
+	case !a.Alone(): // an ExternalName in the zone: nobody tells when its target changes
+		return kernel.Set{}
 	case a.Outcome == zone.NoData:
 		return kernel.Set{Known: true}
 	case len(packed) > 0:

@@ -102,6 +102,10 @@ func (a *Answer) Addrs() []byte {
 	return a.svcAddrs()
 }
 
+// Alone reports whether a depends on nothing but its name's own service, namespace
+// or address: not on what a CNAME leads to.
+func (a *Answer) Alone() bool { return a.stamped }
+
 // Pairs returns how many SRV records a has at most, if it is of those.
 func (a *Answer) Pairs() int { return a.total }
 
