@@ -26,6 +26,7 @@ type fakeImage struct {
 	ptrs                        map[netip.Addr]string
 	cells                       []kernel.Cell
 	passed                      map[string]uint64
+	moved                       bool
 	fails                       error // of what follows
 }
 
@@ -35,7 +36,6 @@ func newFakeImage(c kernel.Config) *fakeImage {
 
 var (
 	errCertain = errors.New("changed while its state has a serial")
-	errFull    = errors.New("no room")
 	errGone    = errors.New("used after Close")
 )
 
@@ -70,7 +70,7 @@ func (im *fakeImage) Set(labels []byte, n kernel.Name) error {
 		case im.serialKnown:
 			return errCertain
 		case len(im.names) > im.config.Capacity:
-			return errFull
+			return kernel.ErrFull
 		}
 		return nil
 	})
@@ -90,7 +90,7 @@ func (im *fakeImage) SetAddr(addr netip.Addr, labels []byte) error {
 	return im.do(func() error {
 		im.ptrs[addr] = string(labels)
 		if len(im.ptrs) > im.config.Capacity {
-			return errFull
+			return kernel.ErrFull
 		}
 		return nil
 	})
@@ -98,6 +98,12 @@ func (im *fakeImage) SetAddr(addr netip.Addr, labels []byte) error {
 
 func (im *fakeImage) RemoveAddr(addr netip.Addr) error {
 	return im.do(func() error { delete(im.ptrs, addr); return nil })
+}
+
+func (im *fakeImage) Moved() bool {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.moved
 }
 
 func (im *fakeImage) Names() int {

@@ -48,13 +48,15 @@ type Mirror struct {
 }
 
 // Times: an index is looked at every freshEvery, to find that it can be mirrored.
-// Counters are read every drainEvery. An image that is void soon after it was made
+// Counters are read every drainEvery, and every so many times interfaces and addresses
+// are looked at. An image that is void soon after it was made
 // is made anew after again, and then after twice as long each time up to
 // againAtMost; one that lived that long counts as the first. After maxFailures
 // errors in a row nothing is tried any more.
 const (
 	freshEvery  = time.Second
 	drainEvery  = time.Second
+	movedTicks  = 10
 	again       = time.Second
 	againAtMost = time.Minute
 	maxFailures = 6
@@ -93,7 +95,7 @@ func (p *Plan) mirror(opt KernelOptions, open func(kernel.Config) (image, error)
 		return nil, nil, err
 	}
 	m.config = kernel.Config{Port: uint16(n), Interfaces: opt.Interfaces, Zones: m.k.zones}
-	if addr, err := netip.ParseAddr(host); err == nil && !addr.IsUnspecified() {
+	if addr, err := netip.ParseAddr(host); err == nil {
 		m.config.Addrs = []netip.Addr{addr.Unmap().WithZone("")}
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -145,7 +147,7 @@ func (m *Mirror) run() {
 		if time.Since(began) > againAtMost {
 			failures, wait = 0, again
 		}
-		if !errors.Is(err, errChanged) {
+		if !errors.Is(err, errChanged) && !errors.Is(err, kernel.ErrFull) {
 			if failures++; failures == maxFailures || errors.Is(err, errors.ErrUnsupported) {
 				m.opt.Failed(err, 0)
 				return
@@ -215,10 +217,13 @@ func (m *Mirror) serve() error {
 	}
 	tick := time.NewTicker(drainEvery)
 	defer tick.Stop()
-	for {
+	for ticks := 0; ; {
 		select {
 		case <-tick.C:
 			counted.drain(im)
+			if ticks++; ticks%movedTicks == 0 && im.Moved() {
+				now.close(errChanged)
+			}
 		case <-m.ctx.Done():
 			now.close(errClosed)
 			return errClosed

@@ -192,7 +192,7 @@ func (m *mirrorModel) service() *zone.Service {
 	}
 	switch s.Kind {
 	case zone.ExternalName:
-		s.ExternalName = "example.com"
+		s.ExternalName = pick(m, []string{"example.com", "web.a.svc.cluster.local", "db.b.svc.cluster.local"})
 	case zone.ClusterIP:
 		for range m.random.IntN(3) {
 			s.ClusterIPs = append(s.ClusterIPs, pick(m, poolIPs))
@@ -339,6 +339,73 @@ func TestMirrorBeginsAnew(t *testing.T) {
 		m.m.Close()
 		wants("closed", false, 3)
 	})
+}
+
+// TestMirrorGrows: names for which an image has no room are no failure, and the next
+// one has room.
+func TestMirrorGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMirrorModel(t, zone.Options{}, plain)
+		defer m.end()
+		m.sync()
+		time.Sleep(freshEvery)
+		for batch := range 30 {
+			m.w.Update(func(b *zone.Batch) {
+				for i := range 500 {
+					b.Set(&zone.Service{Key: zone.Key{Namespace: "a", Name: fmt.Sprintf("s%d-%d", batch, i)}, Version: m.next()})
+				}
+			})
+		}
+		time.Sleep(10 * time.Second)
+		if m.check("grown"); !m.answering() || m.image().Names() != 15_000 || len(m.failed) > 0 {
+			t.Errorf("it answers: %v, with %d names; failures %v", m.answering(), m.image().Names(), m.failed)
+		}
+	})
+}
+
+// TestMirrorMoves: an image whose addresses have changed has another take its place.
+func TestMirrorMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMirrorModel(t, zone.Options{}, plain)
+		defer m.end()
+		m.sync()
+		time.Sleep(time.Minute)
+		if len(m.images) != 1 {
+			t.Fatalf("%d images", len(m.images))
+		}
+		m.image().mu.Lock()
+		m.image().moved = true
+		m.image().mu.Unlock()
+		time.Sleep(movedTicks*drainEvery + 2*again)
+		if !m.answering() || len(m.images) != 2 || len(m.failed) > 0 {
+			t.Errorf("it answers: %v, %d images, failures %v", m.answering(), len(m.images), m.failed)
+		}
+	})
+}
+
+// TestMirrorAddrs: the kernel answers at the addresses that the lane listens at.
+func TestMirrorAddrs(t *testing.T) {
+	for addr, want := range map[string]string{
+		":53": "[]", "0.0.0.0:53": "[0.0.0.0]", "[::]:53": "[::]", "10.96.0.10:53": "[10.96.0.10]", "[fd00::a%eth0]:53": "[fd00::a]",
+	} {
+		v, err := zone.NewView(zone.NewWriter().Index(), zone.Options{Zones: []string{"cluster.local."}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := &Plan{Counts: new(Counts)}
+		if err := plan.Add(Route{Zone: "cluster.local.", View: v, Kernel: true}, "dns://:53"); err != nil {
+			t.Fatal(err)
+		}
+		m, _, err := plan.mirror(KernelOptions{Addr: addr}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(m.config.Addrs); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+		m.Close()
+		m.Wait()
+	}
 }
 
 // TestMirrorGivesUp: an error closes the image; it is tried again, ever later, and

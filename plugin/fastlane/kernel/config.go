@@ -25,7 +25,8 @@ type Config struct {
 	// Port is the UDP port that queries are for.
 	Port uint16
 	// Addrs are the listening addresses. Empty, or with an unspecified one: those
-	// of the interfaces at the time of Open. Link-local addresses are left to the sockets.
+	// of the interfaces at the time of Open, but for those that another socket is bound
+	// to at the port. Link-local addresses are left to the sockets.
 	Addrs []netip.Addr
 	// Interfaces are where queries arrive. Empty: every Ethernet interface but
 	// loopback that is up and has one of Addrs.
@@ -80,6 +81,10 @@ const (
 	// Reverse is a zone at or below in-addr.arpa or ip6.arpa.
 	Reverse
 )
+
+// ErrFull is the error of Set and SetAddr when there are as many names, or addresses, as
+// the Image can hold.
+var ErrFull = errors.New("more than there is room for")
 
 // Errors in a Config.
 var (

@@ -72,7 +72,7 @@ func seal(key hash, entry []byte, octets int) {
 var ErrAbsence = errors.New("names change while the state has a serial")
 
 // Set says what is known of a name. It is an error while the state has a serial
-// (ErrAbsence), and if there are as many names as the Image can hold. Labels and n are
+// (ErrAbsence), and if there are as many names as the Image can hold (ErrFull). Labels and n are
 // read during the call only.
 func (im *Image) Set(labels []byte, n Name) error {
 	if im.known() {
@@ -132,7 +132,7 @@ func (im *Image) family(h hash, aaaa bool, s Set, to []byte, most int) (uint8, e
 	h = h.ofSet(aaaa)
 	seal(h, e[:], len(s.Packed))
 	switch err := put(im.sets, h, e, ebpf.UpdateAny); {
-	case errors.Is(err, unix.E2BIG): // no place: the question goes up
+	case errors.Is(err, ErrFull): // no place: the question goes up
 		return unknown, nil
 	case err != nil:
 		return 0, fmt.Errorf("setting addresses: %w", err)
@@ -199,6 +199,9 @@ func (im *Image) RemoveAddr(addr netip.Addr) error {
 func put(m *ebpf.Map, key, value any, flags ebpf.MapUpdateFlags) (err error) {
 	for range 16 {
 		err = m.Update(key, value, flags)
+		if errors.Is(err, unix.E2BIG) {
+			return fmt.Errorf("%w: %w", ErrFull, err)
+		}
 		if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EAGAIN) {
 			return err
 		}

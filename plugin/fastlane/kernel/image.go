@@ -35,6 +35,7 @@ type Image struct {
 	config     Config
 	types      []uint8 // by the index of their counts
 	interfaces []iface
+	addrs      []netip.Addr // listened at, of all interfaces: see Moved
 	key        [2]uint64
 
 	coll  *ebpf.Collection
@@ -69,11 +70,20 @@ func Open(c Config) (*Image, error) {
 	if err := missingCapabilities(); err != nil {
 		return nil, err
 	}
+	all, err := c.addrs()
+	if err != nil {
+		return nil, err
+	}
 	interfaces, addrs, err := c.resolve()
 	if err != nil {
 		return nil, err
 	}
-	return open(c, interfaces, addrs)
+	im, err := open(c, interfaces, addrs)
+	if err != nil {
+		return nil, err
+	}
+	im.addrs = all
+	return im, nil
 }
 
 // open is Open for the interfaces, answering at addrs.

@@ -48,6 +48,10 @@ func (im *Image) RemoveAddr(addr netip.Addr) error { return errors.ErrUnsupporte
 // Interfaces returns the names of the interfaces that Attach is about.
 func (im *Image) Interfaces() []string { return nil }
 
+// Moved reports whether the addresses or interfaces are others than at Open: then
+// another Image is to take this one's place.
+func (im *Image) Moved() bool { return false }
+
 // Names returns how many names are set.
 func (im *Image) Names() int { return 0 }
 

@@ -85,6 +85,10 @@ func (c *Config) resolve() (interfaces []iface, addrs []netip.Addr, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing interfaces: %w", err)
 	}
+	bound, err := c.bound()
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, name := range c.Interfaces {
 		if !slices.ContainsFunc(all, func(i net.Interface) bool { return i.Name == name }) {
 			return nil, nil, fmt.Errorf("no interface %s", name)
@@ -109,12 +113,7 @@ func (c *Config) resolve() (interfaces []iface, addrs []netip.Addr, err error) {
 		}
 		taken := false
 		for _, prefix := range on {
-			n, ok := prefix.(*net.IPNet)
-			if !ok {
-				continue
-			}
-			a, ok := netip.AddrFromSlice(n.IP)
-			if a = a.Unmap(); ok && c.listens(a) {
+			if a, ok := addrOf(prefix); ok && c.listens(a) && !bound[a] {
 				addrs, taken = append(addrs, a), true
 			}
 		}
