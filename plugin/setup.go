@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/clusterdns/clusterdns/plugin/fastlane/kernel"
 	"github.com/clusterdns/clusterdns/plugin/hitters"
 	"github.com/clusterdns/clusterdns/plugin/kube"
 	"github.com/clusterdns/clusterdns/plugin/lanes"
@@ -49,6 +50,11 @@ func Setup(c *caddy.Controller) error {
 	}
 	c.Set(block, cfg.word)
 
+	if cfg.fastlane.kernel {
+		if err := kernel.Reserve(); err != nil { // CoreDNS has no sockets yet, unless this is a reload
+			log.Warningf("%s: %v", cfg.where, err)
+		}
+	}
 	registerMetrics()
 	h := &Handler{cfg: cfg, upstream: upstream.New(), negatives: newNegatives(cfg.negativeCache)}
 	h.starting.Store(true)

@@ -43,6 +43,7 @@ type Image struct {
 	sets  *ebpf.Map
 	ptrs  *ebpf.Map
 	links []link.Link
+	low   []int // descriptors of links, in their place; see reserve.go
 
 	count   atomic.Int64
 	hasSets map[hash]struct{} // keys in sets
@@ -204,7 +205,19 @@ func (im *Image) Attach() error {
 		if err != nil {
 			return errors.Join(fmt.Errorf("interface %s: %w", i.name, err), im.detach())
 		}
-		im.links = append(im.links, l)
+		fd, ok := l.(interface{ FD() int })
+		low := -1
+		if ok {
+			low = keepLow(fd.FD())
+		}
+		if low < 0 {
+			im.links = append(im.links, l)
+			continue
+		}
+		im.low = append(im.low, low)
+		if err := l.Close(); err != nil {
+			return errors.Join(err, im.detach())
+		}
 	}
 	return nil
 }
@@ -221,7 +234,10 @@ func (im *Image) detach() (err error) {
 	for _, l := range im.links {
 		err = errors.Join(err, l.Close())
 	}
-	im.links = nil
+	for _, fd := range im.low {
+		err = errors.Join(err, giveBack(fd))
+	}
+	im.links, im.low = nil, nil
 	return err
 }
 
