@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,11 +154,20 @@ func isDir(path string) bool {
 
 // get requires status 200 and a body that has text.
 func (c *container) get(url, text string) error {
+	body, err := c.fetch(url)
+	if err == nil && !strings.Contains(body, text) {
+		err = fmt.Errorf("%s has no %q: %.300s", url, text, body)
+	}
+	return err
+}
+
+// fetch returns the body that comes with status 200.
+func (c *container) fetch(url string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -165,14 +175,14 @@ func (c *container) get(url, text string) error {
 	}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err == nil && (resp.StatusCode != http.StatusOK || !strings.Contains(string(body), text)) {
-		err = fmt.Errorf("%s: %s, want 200 and %q: %.300s", url, resp.Status, text, body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s, want 200: %.300s", url, resp.Status, body)
 	}
-	return err
+	return string(body), err
 }
 
 // exchange asks a question from an address of the namespace, "" for any.
@@ -196,20 +206,23 @@ func (c *container) is(t *testing.T, local string, q question, want string) {
 	for _, network := range []string{"udp", "tcp"} {
 		r, err := c.exchange(network, local, q)
 		got := ""
-		switch {
-		case err != nil:
+		if err != nil {
 			got = "error: " + err.Error()
-		case r.Rcode != dns.RcodeSuccess:
-			got = dns.RcodeToString[r.Rcode]
-		default:
-			if got = records(q, r); got == "" {
-				got = nodata
-			}
+		} else {
+			got = reply(q, r)
 		}
 		if got != want {
 			t.Errorf("%v over %s from %q:\n%s\nwant:\n%s", q, network, local, got, want)
 		}
 	}
+}
+
+// reply returns a reply as text, as server.ask does.
+func reply(q question, r *dns.Msg) string {
+	if r.Rcode != dns.RcodeSuccess {
+		return dns.RcodeToString[r.Rcode]
+	}
+	return cmp.Or(records(q, r), nodata)
 }
 
 // resolvers answers for the outside world: at each address, the records of a

@@ -7,8 +7,8 @@
 // itself that it kills, pauses and restarts; it runs last, beside TestQuiet,
 // which needs a minute in which nothing happens.
 //
-// TestWild and TestResolvers put servers and clients into network namespaces,
-// as pods are. They need Linux, ip(8) and CAP_SYS_ADMIN, and are skipped without.
+// TestWild, TestResolvers and TestKernelLane put servers and clients into network
+// namespaces, as pods are. They need Linux, ip(8) and CAP_SYS_ADMIN, and are skipped without.
 //
 // In the folder above, with kubetest built ahead as its README says:
 //

@@ -250,6 +250,11 @@ func (s *server) readMetric(ctx context.Context, name string, labels ...string) 
 	if err != nil {
 		return 0, err
 	}
+	return sumOf(body, name, labels...)
+}
+
+// sumOf is the sum of a metric's series in what a server says of itself.
+func sumOf(body, name string, labels ...string) (float64, error) {
 	sum, found := 0.0, false
 series:
 	for line := range strings.Lines(body) {

@@ -17,16 +17,17 @@ import (
 
 // Spec says what Start runs.
 type Spec struct {
-	Root string   // the root file system; it has a folder proc
-	Args []string // the first is a path in Root
-	Env  []string // all of it
-	User uint32   // and group
-	Log  string   // path of a file for what it prints
+	Root string    // the root file system; it has a folder proc
+	Args []string  // the first is a path in Root
+	Env  []string  // all of it
+	User uint32    // and group
+	Caps []uintptr // capabilities, beside that to bind ports below 1024
+	Log  string    // path of a file for what it prints
 }
 
 // Process is a program that sees what it would in its pod: a file system of its
-// own, the ports and routes of a network namespace, and no privilege but to bind
-// ports below 1024.
+// own, the ports and routes of a network namespace, and no privilege but those of its
+// Spec.
 type Process struct {
 	Exited chan struct{} // closed when it has ended
 	Log    string        // path
@@ -55,7 +56,7 @@ func (n Namespace) Start(s Spec) (*Process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Chroot:      s.Root,
 		Credential:  &syscall.Credential{Uid: s.User, Gid: s.User},
-		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
+		AmbientCaps: append([]uintptr{unix.CAP_NET_BIND_SERVICE}, s.Caps...),
 		Pdeathsig:   syscall.SIGKILL, // when the thread below ends
 	}
 	started := make(chan error)
@@ -102,8 +103,11 @@ func (p *Process) Err() error {
 }
 
 // Terminate sends SIGTERM.
-func (p *Process) Terminate() error {
-	if err := p.proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+func (p *Process) Terminate() error { return p.Signal(syscall.SIGTERM) }
+
+// Signal sends a signal; nothing happens where the process has ended.
+func (p *Process) Signal(s os.Signal) error {
+	if err := p.proc.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil
