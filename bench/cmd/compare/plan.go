@@ -169,7 +169,7 @@ var plans = map[string]plan{
 		steps:    []string{"binary", "paced", "throughput", "kernel"},
 		world:    services(100, "100"), manifest: true,
 		rounds: 1, seconds: 300 * time.Millisecond, rates: []int{1000}, paced: 300 * time.Millisecond, idle: 100 * time.Millisecond,
-		veth: []string{results.Echo, results.Ours}, vethRates: []int{4000},
+		veth: []string{results.Echo, results.Kernel, results.Ours}, vethRates: []int{4000},
 		main: mainMixes, rest: otherMixes, more: transports,
 	},
 	"profile": {
@@ -222,7 +222,8 @@ func (p plan) kernelTakes() time.Duration {
 	for _, rate := range p.vethRates {
 		one += p.vethFor(rate) + measureTakes + 450*time.Millisecond
 	}
-	return siteTakes + times(p.rounds*len(p.veth), one)
+	counts := times(2*(1+len(p.vethRates)), countedAfter) // of the kernel lane alone
+	return siteTakes + times(p.rounds, times(len(p.veth), one)+counts)
 }
 
 // vethFor is how long a measurement over a veth pair takes at a rate.
