@@ -90,7 +90,7 @@ func (s *stream) send(qs []question) {
 		// An error of an earlier datagram, that nobody listened, is told once, and
 		// this one is not sent.
 		if _, err := s.conns[conn].Write(wire); errors.Is(err, syscall.ECONNREFUSED) {
-			_, err = s.conns[conn].Write(wire)
+			s.conns[conn].Write(wire)
 		}
 	}
 }
