@@ -140,12 +140,15 @@ func (m *Mirror) run() {
 	failures, wait := 0, again
 	for m.waitFresh() {
 		began := time.Now()
-		err := m.serve()
+		filled, err := m.serve()
 		if m.ctx.Err() != nil {
 			return
 		}
+		if filled {
+			failures = 0
+		}
 		if time.Since(began) > againAtMost {
-			failures, wait = 0, again
+			wait = again
 		}
 		if !errors.Is(err, errChanged) && !errors.Is(err, kernel.ErrFull) {
 			if failures++; failures == maxFailures || errors.Is(err, errors.ErrUnsupported) {
@@ -181,38 +184,42 @@ func (m *Mirror) waitFresh() bool {
 	return m.ctx.Err() == nil
 }
 
+// set says which image there is, nil for none.
+func (m *Mirror) set(now *mirrored) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now = now
+}
+
 // serve makes an image and keeps it for as long as it is good. The error is why it
-// is not any more.
-func (m *Mirror) serve() error {
+// is not any more, and filled says that it had all that there was.
+func (m *Mirror) serve() (filled bool, err error) {
 	config := m.config
 	names, addrs := m.k.view.Index().Size()
 	names = max(names, addrs)
 	config.Capacity = names + names/4 + 4096
 	im, err := m.open(config)
 	if err != nil {
-		return err
+		return false, err
 	}
 	counted := newDrain(m.k.meters, m.counts)
 	defer func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.now = nil
+		m.set(nil)
 		counted.drain(im)
 		if err := im.Close(); err != nil {
 			m.opt.Failed(err, 0)
 		}
 	}()
 	if err := im.Attach(); err != nil {
-		return err
+		return false, err
 	}
 	now := newMirrored(m.k, im)
-	m.mu.Lock()
-	m.now = now
-	m.mu.Unlock()
+	m.set(now)
 	stop := m.k.view.Follow(now)
 	defer stop()
 	m.k.view.Walk(func(c *zone.Change) bool { return m.ctx.Err() == nil && now.fill(c) })
 	if m.ctx.Err() == nil && now.begin() {
+		filled = true
 		m.opt.Opened(im.Names())
 	}
 	tick := time.NewTicker(drainEvery)
@@ -226,9 +233,9 @@ func (m *Mirror) serve() error {
 			}
 		case <-m.ctx.Done():
 			now.close(errClosed)
-			return errClosed
+			return filled, errClosed
 		case <-now.void:
-			return now.err
+			return filled, now.err
 		}
 	}
 }

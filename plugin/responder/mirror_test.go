@@ -164,7 +164,7 @@ func (m *mirrorModel) viewSays(name []byte, qtype uint16) string {
 	a.Walk(func(r *zone.Record) bool {
 		serial = r.SOA.Serial
 		if r.Type == dns.TypePTR {
-			ptrs = append(ptrs, dnswire.NameString(slices.Concat(r.Target.Labels, r.Target.Origin)))
+			ptrs = append(ptrs, string(r.Target.Label)+dnswire.NameString(slices.Concat(r.Target.Labels, r.Target.Origin)))
 		}
 		return true
 	})
@@ -212,6 +212,9 @@ func (m *mirrorModel) slice() *zone.EndpointSlice {
 	for i := range m.random.IntN(4) {
 		list = append(list, zone.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 244, 0, byte(i)})})
 	}
+	if m.random.IntN(4) == 0 { // an address that may be a ClusterIP too
+		list = append(list, zone.Endpoint{Addr: pick(m, poolIPs)})
+	}
 	s.Ready = zone.NewEndpoints(list)
 	return s
 }
@@ -242,7 +245,7 @@ func (m *mirrorModel) sync() {
 	})
 }
 
-// bubble runs f with time of its own.
+// end ends the mirror, and says what was wrong.
 func (m *mirrorModel) end() {
 	for _, stop := range m.probes {
 		stop()
@@ -405,6 +408,26 @@ func TestMirrorAddrs(t *testing.T) {
 		}
 		m.Close()
 		m.Wait()
+
+// TestMirrorBeginsInBetween: an image that is full while a snapshot is published
+// answers when that is over.
+func TestMirrorBeginsInBetween(t *testing.T) {
+	m := newMirrorModel(t, zone.Options{}, plain)
+	defer m.end()
+	m.sync()
+	plan := &Plan{Counts: new(Counts)}
+	if err := plan.Add(Route{Zone: "cluster.local.", View: m.v, Kernel: true}, "dns://:53"); err != nil {
+		t.Fatal(err)
+	}
+	im := newFakeImage(kernel.Config{Capacity: 10})
+	now := newMirrored(plan.inKernel(), im)
+	now.Before(new(zone.Change))
+	if !now.begin() || im.open || im.serialKnown {
+		t.Errorf("between: open %v, serial known %v", im.open, im.serialKnown)
+	}
+	now.After(new(zone.Change))
+	if !im.open || !im.serialKnown {
+		t.Errorf("afterwards: open %v, serial known %v", im.open, im.serialKnown)
 	}
 }
 
@@ -428,7 +451,7 @@ func TestMirrorGivesUp(t *testing.T) {
 		im.closed = true // which failed too
 		m.refuse = broken
 		time.Sleep(10 * time.Minute)
-		if n := len(m.failed); n < maxFailures || n > maxFailures+1 {
+		if n := len(m.failed); n < maxFailures+1 || n > maxFailures+2 {
 			t.Errorf("failed %d times", n)
 		}
 		m.failed = nil
