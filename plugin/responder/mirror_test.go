@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,10 +37,12 @@ type mirrorModel struct {
 	m      *Mirror
 	counts *Counts
 
-	images  []*fakeImage // made so far
-	refuse  error        // of open
-	opened  int
-	failed  []error
+	mu     sync.Mutex
+	images []*fakeImage // made so far
+	refuse error        // of open
+	opened int
+	failed []error
+
 	version uint64
 	probes  []func() // stop those that look between Before and After
 
@@ -65,10 +68,20 @@ func newMirrorModel(t *testing.T, opt zone.Options, change func(*Plan, *Route)) 
 	}
 	m.probe() // before the mirror follows
 	m.m, _, err = plan.mirror(KernelOptions{
-		Addr:   ":53",
-		Opened: func(int) { m.opened++ },
-		Failed: func(err error, _ time.Duration) { m.failed = append(m.failed, err) },
+		Addr: ":53",
+		Opened: func(int) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.opened++
+		},
+		Failed: func(err error, _ time.Duration) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.failed = append(m.failed, err)
+		},
 	}, func(c kernel.Config) (image, error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		if m.refuse != nil {
 			return nil, m.refuse
 		}
@@ -91,11 +104,26 @@ func (p probe) After(*zone.Change)  { p.m.check("when it is published") }
 // probe has one probe follow the view, behind all who do so far.
 func (m *mirrorModel) probe() { m.probes = append(m.probes, m.v.Follow(probe{m})) }
 
+func (m *mirrorModel) made() []*fakeImage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.images)
+}
+
+// said returns how often an image was opened, and what failed.
+func (m *mirrorModel) said() (opened int, failed []error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.opened, slices.Clone(m.failed)
+}
+
+// image returns the last image, nil if there was none.
 func (m *mirrorModel) image() *fakeImage {
-	if len(m.images) == 0 {
+	made := m.made()
+	if len(made) == 0 {
 		return nil
 	}
-	return m.images[len(m.images)-1]
+	return made[len(made)-1]
 }
 
 // answering reports whether the last image answers anything.
@@ -111,8 +139,9 @@ func (m *mirrorModel) answering() bool {
 
 // check compares all that the images would answer with the view.
 func (m *mirrorModel) check(when string) {
-	for i, im := range m.images {
-		if im.mu.Lock(); i+1 < len(m.images) && !im.closed {
+	made := m.made()
+	for i, im := range made {
+		if im.mu.Lock(); i+1 < len(made) && !im.closed {
 			m.wrong = when + ": two images at once"
 		}
 		im.mu.Unlock()
@@ -291,8 +320,8 @@ func TestMirror(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 			}
-			if m.answered < 10000 || m.opened != 1 || len(m.failed) > 0 {
-				t.Errorf("options %d: %d questions had an answer; opened %d times, failed %v", i, m.answered, m.opened, m.failed)
+			if opened, failed := m.said(); m.answered < 10000 || opened != 1 || len(failed) > 0 {
+				t.Errorf("options %d: %d questions had an answer; opened %d times, failed %v", i, m.answered, opened, failed)
 			}
 		})
 	}
@@ -305,15 +334,15 @@ func TestMirrorBeginsAnew(t *testing.T) {
 		m := newMirrorModel(t, zone.Options{}, plain)
 		defer m.end()
 		time.Sleep(time.Minute)
-		if len(m.images) > 0 {
+		if len(m.made()) > 0 {
 			t.Error("an image of an index that is not complete")
 		}
 		m.sync()
 		wants := func(what string, want bool, images int) {
 			t.Helper()
 			synctest.Wait()
-			if m.check(what); m.answering() != want || len(m.images) != images {
-				t.Errorf("%s: it answers: %v, want %v; %d images, want %d", what, m.answering(), want, len(m.images), images)
+			if m.check(what); m.answering() != want || len(m.made()) != images {
+				t.Errorf("%s: it answers: %v, want %v; %d images, want %d", what, m.answering(), want, len(m.made()), images)
 			}
 		}
 		time.Sleep(freshEvery)
@@ -439,35 +468,42 @@ func TestMirrorGivesUp(t *testing.T) {
 		defer m.end()
 		m.sync()
 		time.Sleep(freshEvery)
+		synctest.Wait()
 		im, broken := m.image(), errors.New("broken")
 		im.mu.Lock()
 		im.fails = broken
 		im.mu.Unlock()
 		m.w.Update(func(b *zone.Batch) { b.Set(m.service()) })
 		synctest.Wait()
-		if m.answering() || len(m.failed) != 2 || !errors.Is(m.failed[0], broken) {
-			t.Fatalf("it answers: %v, failures %v", m.answering(), m.failed)
+		if _, failed := m.said(); m.answering() || len(failed) != 2 || !errors.Is(failed[0], broken) {
+			t.Fatalf("it answers: %v, failures %v", m.answering(), failed)
 		}
+		im.mu.Lock()
 		im.closed = true // which failed too
+		im.mu.Unlock()
+		m.mu.Lock()
 		m.refuse = broken
+		m.mu.Unlock()
 		time.Sleep(10 * time.Minute)
-		if n := len(m.failed); n < maxFailures+1 || n > maxFailures+2 {
+		_, failed := m.said()
+		if n := len(failed); n < maxFailures+1 || n > maxFailures+2 {
 			t.Errorf("failed %d times", n)
 		}
-		m.failed = nil
 		time.Sleep(time.Hour)
-		if len(m.failed) > 0 {
-			t.Errorf("failed again: %v", m.failed)
+		if _, again := m.said(); len(again) != len(failed) {
+			t.Errorf("failed again: %v", again)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
 		m := newMirrorModel(t, zone.Options{}, plain)
 		defer m.end()
+		m.mu.Lock()
 		m.refuse = fmt.Errorf("no kernel: %w", errors.ErrUnsupported)
+		m.mu.Unlock()
 		m.sync()
 		time.Sleep(time.Hour)
-		if len(m.failed) != 1 {
-			t.Errorf("what is not supported was tried %d times", len(m.failed))
+		if _, failed := m.said(); len(failed) != 1 {
+			t.Errorf("what is not supported was tried %d times", len(failed))
 		}
 	})
 }
