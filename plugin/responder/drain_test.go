@@ -25,6 +25,21 @@ func valueOf(t *testing.T, c prometheus.Counter) float64 {
 func TestDrain(t *testing.T) {
 	counts := new(Counts)
 	m := &meter{zone: "drained.example.", server: "dns://:53", plugin: "clusterdns"}
+	rows := []struct {
+		what   string
+		c      prometheus.Counter
+		before float64
+		want   float64
+	}{
+		{what: "A", c: vars.RequestCount.WithLabelValues(m.server, m.zone, "", "udp", "1", "A"), want: 4},
+		{what: "other", c: vars.RequestCount.WithLabelValues(m.server, m.zone, "", "udp", "2", "other"), want: 2},
+		{what: "DO", c: vars.RequestDo.WithLabelValues(m.server, m.zone, ""), want: 4},
+		{what: "NOERROR", c: vars.ResponseRcode.WithLabelValues(m.server, m.zone, "", "NOERROR", m.plugin), want: 4},
+		{what: "NXDOMAIN", c: vars.ResponseRcode.WithLabelValues(m.server, m.zone, "", "NXDOMAIN", m.plugin), want: 2},
+	}
+	for i := range rows {
+		rows[i].before = valueOf(t, rows[i].c) // of a run before this one
+	}
 	d := newDrain([]*meter{nil, m}, counts)
 	im := newFakeImage(kernel.Config{})
 	a := kernel.Cell{Meter: 1, DO: true, Type: dns.TypeA, Rcode: 0, N: 3}
@@ -36,18 +51,8 @@ func TestDrain(t *testing.T) {
 	im.cells[0].N = 4
 	im.passed["name"], im.passed["zone"] = 8, 1
 	d.drain(im)
-	for _, row := range []struct {
-		what string
-		c    prometheus.Counter
-		want float64
-	}{
-		{"A", vars.RequestCount.WithLabelValues(m.server, m.zone, "", "udp", "1", "A"), 4},
-		{"other", vars.RequestCount.WithLabelValues(m.server, m.zone, "", "udp", "2", "other"), 2},
-		{"DO", vars.RequestDo.WithLabelValues(m.server, m.zone, ""), 4},
-		{"NOERROR", vars.ResponseRcode.WithLabelValues(m.server, m.zone, "", "NOERROR", m.plugin), 4},
-		{"NXDOMAIN", vars.ResponseRcode.WithLabelValues(m.server, m.zone, "", "NXDOMAIN", m.plugin), 2},
-	} {
-		if got := valueOf(t, row.c); got != row.want {
+	for _, row := range rows {
+		if got := valueOf(t, row.c) - row.before; got != row.want {
 			t.Errorf("%s: %v, want %v", row.what, got, row.want)
 		}
 	}

@@ -389,8 +389,10 @@ func TestMirrorGrows(t *testing.T) {
 			})
 		}
 		time.Sleep(10 * time.Second)
-		if m.check("grown"); !m.answering() || m.image().Names() != 15_000 || len(m.failed) > 0 {
-			t.Errorf("it answers: %v, with %d names; failures %v", m.answering(), m.image().Names(), m.failed)
+		synctest.Wait()
+		m.check("grown")
+		if _, failed := m.said(); !m.answering() || m.image().Names() != 15_000 || len(failed) > 0 {
+			t.Errorf("it answers: %v, with %d names; failures %v", m.answering(), m.image().Names(), failed)
 		}
 	})
 }
@@ -402,15 +404,16 @@ func TestMirrorMoves(t *testing.T) {
 		defer m.end()
 		m.sync()
 		time.Sleep(time.Minute)
-		if len(m.images) != 1 {
-			t.Fatalf("%d images", len(m.images))
+		if n := len(m.made()); n != 1 {
+			t.Fatalf("%d images", n)
 		}
 		m.image().mu.Lock()
 		m.image().moved = true
 		m.image().mu.Unlock()
 		time.Sleep(movedTicks*drainEvery + 2*again)
-		if !m.answering() || len(m.images) != 2 || len(m.failed) > 0 {
-			t.Errorf("it answers: %v, %d images, failures %v", m.answering(), len(m.images), m.failed)
+		synctest.Wait()
+		if _, failed := m.said(); !m.answering() || len(m.made()) != 2 || len(failed) > 0 {
+			t.Errorf("it answers: %v, %d images, failures %v", m.answering(), len(m.made()), failed)
 		}
 	})
 }
@@ -437,6 +440,8 @@ func TestMirrorAddrs(t *testing.T) {
 		}
 		m.Close()
 		m.Wait()
+	}
+}
 
 // TestMirrorBeginsInBetween: an image that is full while a snapshot is published
 // answers when that is over.
