@@ -418,6 +418,31 @@ func TestMirrorMoves(t *testing.T) {
 	})
 }
 
+// TestMirroredBetween: what is filled when a change is about to be published does not
+// answer before it is.
+func TestMirroredBetween(t *testing.T) {
+	w := zone.NewWriter()
+	v, err := zone.NewView(w.Index(), zone.Options{Zones: []string{"cluster.local."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Update(func(b *zone.Batch) {
+		for r := range zone.Resource(zone.Pods + 1) {
+			b.Replace(r, nil, 1)
+		}
+	})
+	im := newFakeImage(kernel.Config{Capacity: 10})
+	m := newMirrored(inKernel{view: v, forward: []byte("\x07cluster\x05local\x00")}, im)
+	c := &zone.Change{Services: [][]byte{[]byte("\x03web\x01a")}}
+	m.Before(c)
+	if !m.begin() || im.open {
+		t.Error("it answers before a change is published that it was not told of when it was filled")
+	}
+	if m.After(c); !im.open || !im.serialKnown {
+		t.Error("it does not answer afterwards")
+	}
+}
+
 // TestMirrorAddrs: the kernel answers at the addresses that the lane listens at.
 func TestMirrorAddrs(t *testing.T) {
 	for addr, want := range map[string]string{

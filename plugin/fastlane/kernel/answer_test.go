@@ -499,3 +499,25 @@ func TestCounts(t *testing.T) {
 		t.Errorf("closed, and %v", p)
 	}
 }
+
+// TestSets: a name that has one address, or is gone, leaves no set behind: there is room
+// for so many, and what has none goes up.
+func TestSets(t *testing.T) {
+	im := opened(t, cluster(), 100)
+	many := Name{A: packed("10.0.0.1", "10.0.0.2"), AAAA: packed("fd00::1", "fd00::2")}
+	for i, after := range []func() error{
+		func() error { return im.Set(labels("web.shop"), Name{}) },
+		func() error { return im.Set(labels("web.shop"), Name{A: packed("10.0.0.1"), AAAA: packed()}) },
+		func() error { return im.Remove(labels("web.shop")) },
+	} {
+		check(t, im.Set(labels("web.shop"), many))
+		check(t, after())
+		n := 0
+		for keys, key, value := im.sets.Iterate(), (hash{}), (setEntry{}); keys.Next(&key, &value); {
+			n++
+		}
+		if n != 0 || len(im.hasSets) != 0 {
+			t.Errorf("%d: %d sets are left, %d known", i, n, len(im.hasSets))
+		}
+	}
+}

@@ -82,8 +82,7 @@ const (
 	Reverse
 )
 
-// ErrFull is the error of Set and SetAddr when there are as many names, or addresses, as
-// the Image can hold.
+// ErrFull is the error of Set when there are as many names as the Image can hold.
 var ErrFull = errors.New("more than there is room for")
 
 // Errors in a Config.
