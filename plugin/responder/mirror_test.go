@@ -250,7 +250,9 @@ func (m *mirrorModel) slice() *zone.EndpointSlice {
 
 // event changes the index, or what it is worth.
 func (m *mirrorModel) event(b *zone.Batch) {
-	switch m.random.IntN(12) {
+	switch m.random.IntN(13) {
+	case 12: // of no zone here, but it moves the serial
+		b.Set(&zone.ServiceImport{Service: *m.service()})
 	case 0:
 		b.Set(&zone.Namespace{Name: pick(m, poolNamespaces), Version: m.next()})
 	case 1:
