@@ -48,13 +48,15 @@ var forbidden = []struct {
 	{"plugin/snapshot", "!std", []string{module + "plugin/zone", module + "plugin/dnswire", "golang.org/x/sys/unix", "github.com/hashicorp/golang-lru/v2"},
 		"it writes and reads a file: whose index that is, and when it is saved, is kube's to know"},
 	{"plugin/fastlane", "!std", []string{
-		module + "plugin/fastlane/mmsg", "github.com/miekg/dns",
+		module + "plugin/fastlane/mmsg", module + "plugin/fastlane/procnet$", "github.com/miekg/dns",
 		"github.com/coredns/coredns/plugin/pkg/reuseport$", "github.com/coredns/coredns/plugin/pkg/log$", // the former needs the latter
 		"golang.org/x/net", "golang.org/x/sys",
 	}, "it moves messages: what they say, and whose they are, is the plugin's to know"},
 	{"plugin/fastlane/mmsg", "!std", []string{"golang.org/x/net", "golang.org/x/sys/unix"},
 		"it moves datagrams and knows nothing of DNS"},
-	{"plugin/fastlane/kernel", "!std", []string{module + "plugin/dnswire", "github.com/cilium/ebpf", "github.com/dchest/siphash$", "golang.org/x/sys/unix$", "golang.org/x/sys/windows"},
+	{"plugin/fastlane/procnet", "!std", nil,
+		"it reads a table: whose sockets those are is for who asks"},
+	{"plugin/fastlane/kernel", "!std", []string{module + "plugin/dnswire", module + "plugin/fastlane/procnet$", "github.com/cilium/ebpf", "github.com/dchest/siphash$", "golang.org/x/sys/unix$", "golang.org/x/sys/windows"},
 		"it holds names and addresses for a program in the kernel: whose they are, and when they change, is above it"},
 	{"plugin/hitters", "!std", []string{module + "plugin/dnswire"},
 		"it counts what it is told, in fixed memory: who asks and who answers is above it"},
@@ -100,7 +102,7 @@ var direct = []struct {
 	{"plugin/lanes", []string{module + "plugin/eligible", module + "plugin/fastlane$", module + "plugin/hitters$", module + "plugin/responder", module + "plugin/zone",
 		"github.com/coredns/", "github.com/miekg/dns", "github.com/prometheus/client_golang/prometheus$"},
 		"what a message says is for the responder, and sockets are for the fast lane"},
-	{"plugin/fastlane", []string{module + "plugin/fastlane/mmsg", "github.com/coredns/coredns/plugin/pkg/reuseport$", "github.com/miekg/dns", "golang.org/x/net/bpf$", "golang.org/x/sys/unix$"},
+	{"plugin/fastlane", []string{module + "plugin/fastlane/mmsg", module + "plugin/fastlane/procnet$", "github.com/coredns/coredns/plugin/pkg/reuseport$", "github.com/miekg/dns", "golang.org/x/net/bpf$", "golang.org/x/sys/unix$"},
 		"of CoreDNS it needs the socket option alone; system calls are for opening sockets, those of every datagram are mmsg's"},
 }
 

@@ -1,21 +1,17 @@
 package fastlane
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/clusterdns/clusterdns/plugin/fastlane/mmsg"
+	"github.com/clusterdns/clusterdns/plugin/fastlane/procnet"
 
 	"github.com/coredns/coredns/plugin/pkg/reuseport"
 	"golang.org/x/net/bpf"
@@ -234,70 +230,15 @@ func tcpHolders(addr string) (int, error) {
 }
 
 // inodes returns those of the sockets at addr in a table of /proc/net, each once.
-//
-// The kernel gives out such a table a page at a time, and counts from its start
-// where the next page begins: when sockets in front of that come or go meanwhile,
-// whoever they belong to, others are left out or come twice. So what one reading
-// lacks another has.
-func inodes(table string, addr netip.AddrPort) ([]string, error) {
-	return settled(func() ([]string, error) { return readInodes(table, addr) })
-}
-
-const (
-	sameReadings = 3  // in a row, that have nothing new, settle what there is
-	mostReadings = 20 // where sockets come all the time
-)
-
-// settled reads until nothing new comes, and returns all that came.
-func settled(read func() ([]string, error)) (list []string, err error) {
-	for same, n := 0, 0; same < sameReadings && n < mostReadings; n++ {
-		now, err := read()
-		if err != nil {
-			return nil, err
-		}
-		same++
-		for _, inode := range now {
-			if !slices.Contains(list, inode) {
-				list, same = append(list, inode), 0
-			}
+func inodes(table string, addr netip.AddrPort) (list []string, err error) {
+	bound, err := procnet.Bound(table, addr.Port())
+	at := addr.Addr().WithZone("") // tables have none
+	for _, s := range bound {
+		if s.Addr == at {
+			list = append(list, s.Inode)
 		}
 	}
-	return list, nil
-}
-
-// readInodes reads a table once (proc_net(5)): its second column is the local
-// address, each word of four octets in hex as the host reads it, and the port.
-// The tenth is the inode.
-func readInodes(table string, addr netip.AddrPort) (list []string, err error) {
-	f, err := os.Open("/proc/thread-self/net/" + table)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var want strings.Builder
-	for b := addr.Addr().AsSlice(); len(b) > 0; b = b[4:] {
-		fmt.Fprintf(&want, "%08X", binary.NativeEndian.Uint32(b))
-	}
-	fmt.Fprintf(&want, ":%04X", addr.Port())
-	in := bufio.NewScanner(f)
-	in.Scan() // The headings.
-	for in.Scan() {
-		columns := bytes.Fields(in.Bytes())
-		if len(columns) < 10 {
-			continue
-		}
-		// Listeners come first in TCP's, before what may be many connections.
-		if strings.HasPrefix(table, "tcp") && string(columns[3]) != "0A" {
-			break
-		}
-		if string(columns[1]) == want.String() {
-			list = append(list, string(columns[9]))
-		}
-	}
-	if err := in.Err(); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
-	}
-	return list, nil
+	return list, err
 }
 
 // readable says whether c has something to read or to accept.

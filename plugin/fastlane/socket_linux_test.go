@@ -394,29 +394,3 @@ func TestSteerClosed(t *testing.T) {
 		t.Errorf("Steer after Close: %v, want net.ErrClosed", err)
 	}
 }
-
-// TestSettled has tables read that lack a socket now and then, or have one twice.
-func TestSettled(t *testing.T) {
-	for _, row := range []struct{ readings, want string }{
-		{"a b,a b,a b,a b", "a b"},
-		{"b,a b,a,b,", "b a"},
-		{"a,a,a b,b,a,b c,a,a,b,d", "a b c"}, // d comes after three that have nothing new
-		{"a a,a,a,a", "a"},
-		{",,,a", ""},
-	} {
-		readings := strings.Split(row.readings, ",")
-		got, err := settled(func() ([]string, error) {
-			now := strings.Fields(readings[0])
-			readings = readings[1:]
-			return now, nil
-		})
-		if err != nil || strings.Join(got, " ") != row.want {
-			t.Errorf("%s: %v, %v; want %s", row.readings, got, err, row.want)
-		}
-	}
-	n := 0
-	got, err := settled(func() ([]string, error) { n++; return []string{fmt.Sprint(n)}, nil })
-	if err != nil || len(got) != mostReadings {
-		t.Errorf("new ones each time: %v, %v", got, err)
-	}
-}

@@ -3,19 +3,14 @@
 package kernel
 
 import (
-	"bufio"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/clusterdns/clusterdns/plugin/fastlane/procnet"
 )
 
 // Moved reports whether the addresses or interfaces are others than at Open: then
@@ -70,44 +65,19 @@ func (c *Config) bound() (map[netip.Addr]bool, error) {
 		return nil, nil // these are ours
 	}
 	bound := map[netip.Addr]bool{}
-	for _, name := range []string{"udp", "udp6"} {
-		f, err := os.Open("/proc/thread-self/net/" + name)
+	for _, table := range []string{"udp", "udp6"} {
+		sockets, err := procnet.Bound(table, c.Port)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // no IPv6
 		}
 		if err != nil {
 			return nil, fmt.Errorf("listing sockets: %w", err)
 		}
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			if a, port, ok := parseSocket(lines.Text()); ok && port == c.Port && !a.IsUnspecified() {
+		for _, s := range sockets {
+			if a := s.Addr.Unmap(); !s.Connected && !a.IsUnspecified() {
 				bound[a] = true
 			}
 		}
-		f.Close()
-		if err := lines.Err(); err != nil {
-			return nil, fmt.Errorf("listing sockets: %w", err)
-		}
 	}
 	return bound, nil
-}
-
-// parseSocket returns what a socket is bound to, given its line in /proc/net/udp or udp6.
-// It is false for one that is connected, which takes what its peer sends and nothing else.
-func parseSocket(line string) (a netip.Addr, port uint16, ok bool) {
-	fields := strings.Fields(line)
-	if len(fields) < 4 || fields[3] != fmt.Sprintf("%02X", unix.BPF_TCP_CLOSE) {
-		return a, 0, false
-	}
-	host, at, _ := strings.Cut(fields[1], ":")
-	b, err := hex.DecodeString(host + at)
-	if err != nil || len(b) != 4+2 && len(b) != 16+2 {
-		return a, 0, false
-	}
-	n := len(b) - 2
-	for i := 0; i < n; i += 4 { // words, as this machine has them
-		binary.BigEndian.PutUint32(b[i:], binary.LittleEndian.Uint32(b[i:]))
-	}
-	a, _ = netip.AddrFromSlice(b[:n])
-	return a.Unmap(), binary.BigEndian.Uint16(b[n:]), true
 }
