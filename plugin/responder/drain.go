@@ -43,8 +43,7 @@ func (d *drain) drain(im image) {
 			d.counts.inKernel.Add(n - cell.n)
 			cell.n = n
 		}
-	})
-	im.Passed(func(reason string, n uint64) {
+	}, func(reason string, n uint64) {
 		if before := d.passed[reason]; n > before {
 			d.counts.Pass(reason, n-before)
 			d.passed[reason] = n

@@ -23,8 +23,7 @@ type image interface {
 	RemoveAddr(addr netip.Addr) error
 	Moved() bool
 	Names() int
-	Counts(yield func(kernel.Cell))
-	Passed(yield func(reason string, n uint64))
+	Counts(answered func(kernel.Cell), up func(reason string, n uint64))
 	Close() error
 }
 

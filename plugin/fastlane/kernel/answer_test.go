@@ -484,7 +484,7 @@ func TestCounts(t *testing.T) {
 		n := c.N
 		c.N = 0
 		got[c] = n
-	})
+	}, func(string, uint64) {})
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
@@ -494,7 +494,7 @@ func TestCounts(t *testing.T) {
 	check(t, im.Close())
 	check(t, im.Close())
 	im.State(true, true, 1)
-	im.Counts(func(c Cell) { t.Errorf("closed, and counts %v", c) })
+	im.Counts(func(c Cell) { t.Errorf("closed, and counts %v", c) }, func(string, uint64) {})
 	if p := passed(im); len(p) != 0 {
 		t.Errorf("closed, and %v", p)
 	}

@@ -29,8 +29,8 @@ import (
 var object []byte
 
 // Image is the program with all that it answers from. It answers nothing before
-// Attach and State. Its methods are for one goroutine at a time, but State, Names,
-// Counts and Passed, which any may call at any time.
+// Attach and State. Its methods are for one goroutine at a time, but State, Names
+// and Counts, which any may call at any time.
 type Image struct {
 	config     Config
 	types      []uint8 // by the index of their counts
@@ -318,25 +318,20 @@ func (im *Image) total() (t countsData) {
 	return t
 }
 
-// Counts calls yield with every count of queries that were answered; with none
-// once the Image is closed.
-func (im *Image) Counts(yield func(Cell)) {
+// Counts calls answered with every count of queries that were answered, and up with
+// every reason for which queries went up, and how many; neither once the Image is
+// closed. Packets that are not for the port and address, or arrive while the state is
+// closed, are not counted.
+func (im *Image) Counts(answered func(Cell), up func(reason string, n uint64)) {
 	t := im.total()
 	for i, n := range t.Cells {
 		if slot := i >> 1 & 15; n > 0 && slot < len(im.types) {
-			yield(Cell{Meter: uint8(i >> 7), IPv6: i>>6&1 != 0, DO: i>>5&1 != 0, Type: uint16(im.types[slot]), Rcode: uint8(i&1) * dnswire.RcodeNXDomain, N: n})
+			answered(Cell{Meter: uint8(i >> 7), IPv6: i>>6&1 != 0, DO: i>>5&1 != 0, Type: uint16(im.types[slot]), Rcode: uint8(i&1) * dnswire.RcodeNXDomain, N: n})
 		}
 	}
-}
-
-// Passed calls yield with every reason for which queries went up, and how many.
-// Packets that are not for the port and address, or arrive while the state is
-// closed, are not counted.
-func (im *Image) Passed(yield func(reason string, n uint64)) {
-	t := im.total()
 	for i, reason := range reasons {
 		if t.Passed[i] > 0 {
-			yield(reason, t.Passed[i])
+			up(reason, t.Passed[i])
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // Image is the program with all that it answers from. It answers nothing before
-// Attach and State. Its methods are for one goroutine at a time, but State, Names,
-// Counts and Passed, which any may call at any time.
+// Attach and State. Its methods are for one goroutine at a time, but State, Names
+// and Counts, which any may call at any time.
 type Image struct{}
 
 // Open returns an Image with no names, whose state is closed, and which is
@@ -55,11 +55,9 @@ func (im *Image) Moved() bool { return false }
 // Names returns how many names are set.
 func (im *Image) Names() int { return 0 }
 
-// Counts calls yield with every count of queries that were answered.
-func (im *Image) Counts(yield func(Cell)) {}
-
-// Passed calls yield with every reason for which queries went up, and how many.
-func (im *Image) Passed(yield func(reason string, n uint64)) {}
+// Counts calls answered with every count of queries that were answered, and up with
+// every reason for which queries went up, and how many.
+func (im *Image) Counts(answered func(Cell), up func(reason string, n uint64)) {}
 
 // Close detaches the program and frees all.
 func (im *Image) Close() error { return nil }
