@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,4 +233,49 @@ func packets(random *rand.Rand, name []byte, qtype uint16, yield func([]byte)) {
 		}
 		yield(msg)
 	}
+}
+
+// askAll asks every one of questions below every origin, with every type, and for the
+// names of addresses: shapes makes messages of a name and a type, and compare sends one
+// both ways and says whether the first answered it. It returns how many did, and did not.
+func askAll(t *testing.T, random *rand.Rand, origins []string, types []uint16,
+	shapes func(*rand.Rand, []byte, uint16, func([]byte)), compare func([]byte) (bool, error)) (answered, left int) {
+	t.Helper()
+	ask := func(name string, qtype uint16) {
+		wire, err := dnswire.AppendName(nil, name)
+		if err != nil {
+			return // too long below this origin
+		}
+		shapes(random, wire, qtype, func(msg []byte) {
+			ok, err := compare(msg)
+			if err != nil {
+				t.Errorf("%s %s: %x: %v", name, dns.TypeToString[qtype], msg, err)
+			}
+			if ok {
+				answered++
+			} else {
+				left++
+			}
+		})
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	for _, q := range questions {
+		for _, origin := range origins {
+			name := dns.Fqdn(strings.TrimPrefix(q+"."+strings.TrimPrefix(origin, "."), "."))
+			for _, qtype := range types {
+				ask(mixCase(random, name), qtype)
+			}
+		}
+	}
+	for _, addr := range []string{"10.96.0.10", "10.244.2.21", "10.1.0.77", "10.3.0.2", "10.3.0.9", "fd00:10:96::20", "2001:db8::7", "192.0.2.1"} {
+		name, err := dns.ReverseAddr(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask(mixCase(random, name), dns.TypePTR)
+		ask(name, dns.TypeTXT)
+	}
+	return answered, left
 }

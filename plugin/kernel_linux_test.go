@@ -174,42 +174,9 @@ func TestKernelIsTheLane(t *testing.T) {
 				row.change = func(*responder.Route) {}
 			}
 			both := newKernelAndLane(t, row.h, row.change)
-			answered, up := 0, 0
-			ask := func(name string, qtype uint16) {
-				wire, err := dnswire.AppendName(nil, name)
-				if err != nil {
-					return // too long below this origin
-				}
-				kernelPackets(random, wire, qtype, func(msg []byte) {
-					ok, err := both.compare(msg, row.rotate)
-					if err != nil {
-						t.Errorf("%s %s: %x: %v", name, dns.TypeToString[qtype], msg, err)
-					}
-					if ok {
-						answered++
-					} else {
-						up++
-					}
-				})
-			}
-			for _, q := range questions {
-				for _, origin := range append([]string{".", "shop.svc.cluster.local."}, row.h.cfg.view.Zones...) {
-					name := dns.Fqdn(strings.TrimPrefix(q+"."+strings.TrimPrefix(origin, "."), "."))
-					for _, qtype := range append(qtypes, dns.TypeHTTPS, dns.TypeDS) {
-						if ask(mixCase(random, name), qtype); t.Failed() {
-							t.FailNow()
-						}
-					}
-				}
-			}
-			for _, addr := range []string{"10.96.0.10", "10.244.2.21", "10.1.0.77", "10.3.0.2", "10.3.0.9", "fd00:10:96::20", "2001:db8::7", "192.0.2.1"} {
-				name, err := dns.ReverseAddr(addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ask(mixCase(random, name), dns.TypePTR)
-				ask(name, dns.TypeTXT)
-			}
+			origins := append([]string{".", "shop.svc.cluster.local."}, row.h.cfg.view.Zones...)
+			answered, up := askAll(t, random, origins, append(qtypes, dns.TypeHTTPS, dns.TypeDS), kernelPackets,
+				func(msg []byte) (bool, error) { return both.compare(msg, row.rotate) })
 			t.Logf("%d answered by the kernel, %d go up", answered, up)
 			if answered < row.least || up < 1000 {
 				t.Errorf("%d messages answered and %d up: the corpus is not what it was meant to be", answered, up)
