@@ -225,19 +225,7 @@ func TestExplain(t *testing.T) {
 		{"name=a..b&namespace=shop", 200, []string{"a..b. A not asked"}, ""},
 		{"name=%3Cscript%3Ealert(1)%3C/script%3E&namespace=%22%3E%3Cimg%3E", 200, []string{"NXDOMAIN"}, ""},
 	} {
-		w := get(h, "/explain?"+row.query)
-		page := text(w.Body.String())
-		if w.Code != row.status {
-			t.Errorf("%s: %d, not %d", row.query, w.Code, row.status)
-		}
-		for _, want := range row.want {
-			if !strings.Contains(page, want) {
-				t.Errorf("%s lacks %q:\n%s", row.query, want, page)
-			}
-		}
-		if row.not != "" && strings.Contains(page, row.not) {
-			t.Errorf("%s has %q:\n%s", row.query, row.not, page)
-		}
+		wantPage(t, h, "/explain?"+row.query, row.status, row.want, row.not)
 	}
 	// Zones of addresses are in no search path, and the root adds no dot.
 	f.views = f.views[:1]
@@ -283,19 +271,25 @@ func TestNamespace(t *testing.T) {
 		{"/namespace?name=many&after=z", 200, []string{"None."}, "s-0"},
 		{"/namespace?name=shop&stanza=7", 200, []string{"3 of 3."}, ""},
 	} {
-		w := get(h, row.path)
-		page := text(w.Body.String())
-		if w.Code != row.status {
-			t.Errorf("%s: %d, not %d", row.path, w.Code, row.status)
+		wantPage(t, h, row.path, row.status, row.want, row.not)
+	}
+}
+
+// wantPage gets a page, whose text has all of want and, unless it is empty, lacks not.
+func wantPage(t *testing.T, h http.Handler, path string, status int, want []string, not string) {
+	t.Helper()
+	w := get(h, path)
+	page := text(w.Body.String())
+	if w.Code != status {
+		t.Errorf("%s: %d, not %d", path, w.Code, status)
+	}
+	for _, s := range want {
+		if !strings.Contains(page, s) {
+			t.Errorf("%s lacks %q:\n%s", path, s, page)
 		}
-		for _, want := range row.want {
-			if !strings.Contains(page, want) {
-				t.Errorf("%s lacks %q:\n%s", row.path, want, page)
-			}
-		}
-		if row.not != "" && strings.Contains(page, row.not) {
-			t.Errorf("%s has %q:\n%s", row.path, row.not, page)
-		}
+	}
+	if not != "" && strings.Contains(page, not) {
+		t.Errorf("%s has %q:\n%s", path, not, page)
 	}
 }
 
