@@ -19,7 +19,7 @@ func Detached(c Config) (*Image, error) {
 	if err := missingCapabilities(); err != nil {
 		return nil, err
 	}
-	return open(c, nil, c.Addrs)
+	return open(c, newKey(), nil, c.Addrs)
 }
 
 // Run has the program look at an Ethernet frame to the address of zeros, and

@@ -79,7 +79,7 @@ func Open(c Config) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	im, err := open(c, interfaces, addrs)
+	im, err := open(c, newKey(), interfaces, addrs)
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +87,16 @@ func Open(c Config) (*Image, error) {
 	return im, nil
 }
 
-// open is Open for the interfaces, answering at addrs.
-func open(c Config, interfaces []iface, addrs []netip.Addr) (*Image, error) {
-	im := &Image{config: c, types: c.types(), interfaces: interfaces, hasSets: map[hash]struct{}{}}
+// newKey returns a key of hashes that nobody else knows.
+func newKey() [2]uint64 {
 	var seed [16]byte
 	rand.Read(seed[:])
-	im.key = [2]uint64{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
+	return [2]uint64{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
+}
+
+// open is Open for the interfaces, answering at addrs.
+func open(c Config, key [2]uint64, interfaces []iface, addrs []netip.Addr) (*Image, error) {
+	im := &Image{config: c, types: c.types(), interfaces: interfaces, key: key, hasSets: map[hash]struct{}{}}
 	if err := im.load(); err != nil {
 		return nil, explain(err)
 	}
